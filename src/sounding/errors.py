@@ -1,13 +1,13 @@
 """The errors a user can meet; every one says where, what is wrong and what to do, in one line.
 
-    SoundingError                 anything Sounding raises on purpose
-    ├── UserError                 the user can mend it: exit status 2
-    │   ├── DataError             something in the data
-    │   ├── RecipeError           something in the recipe or on the command line
-    │   ├── MissingExtraError     an optional package is not installed
-    │   ├── DamagedError          a checkpoint or model file is not what its manifest says
-    │   └── DivergedError         the loss became infinite or not a number
-    └── InterruptedRunError       stopped by Ctrl-C or SIGTERM, and saved: exit status 130
+SoundingError                 anything Sounding raises on purpose
+├── UserError                 the user can mend it: exit status 2
+│   ├── DataError             something in the data
+│   ├── RecipeError           something in the recipe or on the command line
+│   ├── MissingExtraError     an optional package is not installed
+│   ├── DamagedError          a checkpoint or model file is not what its manifest says
+│   └── DivergedError         the loss became infinite or not a number
+└── InterruptedRunError       stopped by Ctrl-C or SIGTERM, and saved: exit status 130
 """
 
 from __future__ import annotations

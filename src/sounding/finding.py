@@ -21,7 +21,7 @@ class Remedy:
 class Finding:
     """One thing a check found out, with its evidence.
 
-    >>> finding = Finding(rule="constant-column", severity="info", title='column "unit" is constant: left out',
+    >>> finding = Finding(rule="constant-column", severity="info", title="unit is constant: left out",
     ...                   evidence={"column": "unit", "value": "kg"})
     >>> finding.to_json()["severity"]
     'info'

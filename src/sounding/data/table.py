@@ -1,0 +1,139 @@
+"""What every source becomes: rows are examples, columns are named, and each row knows where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sounding.errors import DataError, nearest
+from sounding.finding import Finding
+from sounding.kinds.kind import Column
+from sounding.recipe import DataRecipe
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a stretch of rows came from."""
+
+    file: str
+    rows: int
+    first_line: int | None = None
+    """Line of the first row, where the format has lines."""
+    lines: np.ndarray | None = None
+    """Line of each row, where rows do not simply follow each other."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and named columns.
+
+    A cell is a number, a word, a text, or a picture: a path (text), encoded bytes, a struct of both
+    (`{"bytes", "path"}`), or a fixed-shape tensor of uint8, (height, width) or (height, width, channels).
+    """
+
+    data: pa.Table
+    name: str
+    """What messages call it: `adult.csv`."""
+    origins: tuple[Origin, ...] = ()
+    root: Path | None = None
+    """The folder to which paths of pictures are relative, and which they may not leave."""
+    parts: Mapping[str, range] = field(default_factory=dict)
+    """The split that the source brings, if any: `{"train": range(0, 60000), "test": range(60000, 70000)}`."""
+    target: tuple[str, ...] = ()
+    """The columns to predict, where the source knows (a folder of class folders, a catalogue set)."""
+    notes: tuple[str, ...] = ()
+    """What was recognised while reading, one line each: `separator ";", encoding UTF-8`."""
+    findings: tuple[Finding, ...] = ()
+    """Oddities that were handled while reading."""
+
+    def __len__(self) -> int:
+        return int(self.data.num_rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, in order."""
+        return list(self.data.column_names)
+
+    def column(self, name: str, settings: DataRecipe) -> Column:
+        """One column, with the strings that mean "no value" in it.
+
+        Raises:
+            DataError: if there is no such column, naming the nearest.
+        """
+        if name not in self.columns:
+            raise DataError(f'there is no column "{name}"', nearest(name, self.columns), file=self.name)
+        cells = self.data.column(name).combine_chunks()
+        if isinstance(cells, pa.ChunkedArray):  # what combining the chunks of an empty or extension column leaves
+            cells = cells.chunk(0) if cells.num_chunks else pa.array([], cells.type)
+        missing = frozenset(settings.missing_in.get(name, settings.missing))
+        return Column(name, cells, missing, self.root, self.where)
+
+    def where(self, row: int) -> tuple[str | None, int | None]:
+        """File and line of a row; the line is none for formats without lines."""
+        for origin in self.origins:
+            if row < origin.rows:
+                if origin.lines is not None:
+                    return origin.file, int(origin.lines[row])
+                return origin.file, None if origin.first_line is None else origin.first_line + row
+            row -= origin.rows
+        return self.name, None
+
+    def with_part(self, name: str, other: Table) -> Table:
+        """This table with the rows of another added below, as a part of the split.
+
+        Raises:
+            DataError: naming every column that the other table lacks.
+        """
+        lacking = [column for column in self.columns if column not in other.columns]
+        if lacking:
+            named = ", ".join(f'"{column}"' for column in lacking)
+            raise DataError(
+                f"the column{'s' if len(lacking) > 1 else ''} {named} of {self.name} are not here",
+                "give both files the same columns",
+                file=other.name,
+            )
+        below = other.data.select(self.columns)
+        data = pa.concat_tables([self.data, below], promote_options="permissive").combine_chunks()
+        parts = dict(self.parts) or {"train": range(len(self))}
+        parts[name] = range(len(self), len(data))
+        origins = self.origins or (Origin(self.name, len(self)),)
+        return replace(
+            self,
+            data=data,
+            origins=(*origins, *(other.origins or (Origin(other.name, len(other)),))),
+            parts=parts,
+            notes=(*self.notes, *other.notes),
+            findings=(*self.findings, *other.findings),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of names, types and every cell: equal for equal data, however it was stored."""
+        digest = hashlib.sha256()
+        sink = pa.PythonFile(_Digest(digest), mode="w")
+        with pa.ipc.new_stream(sink, self.data.schema.remove_metadata()) as stream:
+            stream.write_table(self.data.combine_chunks().replace_schema_metadata(None), max_chunksize=1 << 16)
+        return digest.hexdigest()
+
+
+class _Digest:
+    """A file that only hashes what is written to it."""
+
+    closed = False
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self.digest = digest
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,156 @@
+"""What a column can be: the contract that every kind keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sounding.errors import DataError
+from sounding.finding import Finding
+from sounding.recipe import DataRecipe
+
+Form = Literal["numbers", "categories", "tokens", "pictures"]
+"""How encoded columns reach a network.
+
+numbers:     (N, features) float32, standardised, side by side with those of the other columns; no NaN
+categories:  (N,) int32, codes in [0, cardinality); 0 stands for missing, rare and unseen
+tokens:      (N, length) int32, 0 is padding at the end
+pictures:    (N, channels, height, width) uint8
+"""
+
+NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|infinity|Inf|Infinity|INF)$"
+"""What counts as a number when it is written as text."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its cells as they were read, and how to say where each came from."""
+
+    name: str
+    cells: pa.Array
+    missing: frozenset[str]
+    """Strings that mean "no value"."""
+    root: Path | None = None
+    """The folder to which paths of pictures are relative, and which they may not leave."""
+    where: Callable[[int], tuple[str | None, int | None]] = field(default=lambda row: (None, None), compare=False)
+    """File and line of a row."""
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @cached_property
+    def is_text(self) -> bool:
+        """Whether the cells are strings."""
+        kind = self.cells.type
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    @cached_property
+    def is_number(self) -> bool:
+        """Whether the cells are numbers already (not text, not booleans)."""
+        kind = self.cells.type
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+    @cached_property
+    def words(self) -> pa.Array:
+        """The cells as strings without surrounding blanks; null where there is no value."""
+        cells = self.cells
+        if pa.types.is_dictionary(cells.type):
+            cells = cells.dictionary_decode()
+        if pa.types.is_boolean(cells.type):
+            cells = pc.if_else(cells, "true", "false")
+        if pa.types.is_floating(cells.type):  # NaN is no value
+            cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
+        words = pc.utf8_trim_whitespace(cells.cast(pa.large_string()))
+        gone = pc.is_in(words, value_set=pa.array(sorted(self.missing), pa.large_string()))
+        return pc.if_else(gone, pa.scalar(None, pa.large_string()), words)
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """(N,) bool: where there is a value."""
+        return np.asarray(pc.is_valid(self.words))
+
+    @cached_property
+    def distinct(self) -> dict[str, int]:
+        """Each value that occurs, and how often, the most frequent first (then in alphabetical order)."""
+        counts = [(c["values"], c["counts"]) for c in self.words.drop_null().value_counts().to_pylist()]
+        return dict(sorted(counts, key=lambda pair: (-pair[1], pair[0])))
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """(N,) float64: the cells as numbers; NaN where there is no value or the cell is no number."""
+        if self.is_number:
+            cells = self.cells.cast(pa.float64(), safe=False)
+        else:
+            plain = pc.match_substring_regex(self.words, NUMBER)
+            cells = pc.if_else(plain, self.words, pa.scalar(None, pa.large_string())).cast(pa.float64())
+        return np.asarray(cells.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+    def take(self, rows: np.ndarray) -> Column:
+        """The same column with some rows only."""
+        where = self.where
+        return Column(
+            self.name, self.cells.take(pa.array(rows)), self.missing, self.root, lambda row: where(int(rows[row]))
+        )
+
+    def error(self, what: str, remedy: str, *, row: int | None = None) -> DataError:
+        """An error that names this column and, for a row, its file and line."""
+        file, line = self.where(0 if row is None else row) if len(self) else (None, None)
+        return DataError(what, remedy, file=file, line=None if row is None else line, column=self.name)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """That a column can be of a kind, how well it fits, and why, in words that are printed."""
+
+    fit: float
+    """In [0, 1]; the kind with the highest takes the column."""
+    reason: str
+
+
+class Kind(ABC):
+    """What a column is. A subclass is a frozen dataclass; its fields are what was fitted on the training rows.
+
+    Adding a kind is one file with a subclass, one line in `kinds/__init__.py`, one test file.
+    """
+
+    name: ClassVar[str]
+    form: ClassVar[Form]
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, column: Column) -> Recognition | None:
+        """Whether a column looks like this kind; looks at values only, never at other columns."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
+        """Learn from the training rows alone; every oddity that is handled is a finding."""
+
+    @abstractmethod
+    def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
+        """All cells, in this kind's form.
+
+        Raises:
+            DataError: naming file, line and column of a cell that cannot be encoded.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """A few words for people, such as `16 values`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values that `from_json` understands."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**values)

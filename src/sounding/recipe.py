@@ -1,0 +1,329 @@
+"""Everything that defines a run, as dataclasses that read from and write to TOML. Every default lives here, once.
+
+A recipe is complete: what the user did not set is filled in from `for_table`, `for_pictures` or `for_text`,
+whichever fits the data, and is written out with the run.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from sounding.errors import RecipeError, nearest
+
+Settings = Mapping[str, Any]
+"""Recipe keys with dots, and their values: `{"training.optimizer.lr": 3e-4}`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DataRecipe:
+    """How the source is read, what its columns are, and how its rows are split."""
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Column name to kind, where recognition should be overruled: `{"zip": "category"}`."""
+    ignore: list[str] = field(default_factory=list)
+    """Columns to leave out."""
+    keep: list[str] = field(default_factory=list)
+    """Columns to use as inputs although a check would leave them out (identifiers, constants)."""
+    weight: str = ""
+    """Column with a weight for each row, if any."""
+    group: str = ""
+    """Column whose equal values are never spread over train, validation and test, if any."""
+    time: str = ""
+    """Column by whose order to split: the latest rows are the test rows, if any."""
+    validation: float = 0.1
+    """Fraction of the rows that choose when to stop."""
+    test: float = 0.1
+    """Fraction of the rows that measure the result, unless the source or `test` brings its own."""
+    missing: list[str] = field(
+        default_factory=lambda: [
+            *("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "none", "NONE", "?", "-", "#N/A", "."),
+        ]
+    )
+    """Strings that mean "no value" in columns of numbers, categories and dates."""
+    missing_in: dict[str, list[str]] = field(default_factory=dict)
+    """The same for single columns, instead of `missing`: `{"country": [""]}` keeps Namibia's "NA"."""
+    missing_target: Literal["error", "drop"] = "error"
+    """What to do with rows whose target has no value."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Labels to read as others, in the target column: `{">50K.": ">50K"}`."""
+    separator: str = ""
+    """Of CSV files; recognised when empty."""
+    encoding: str = ""
+    """Of CSV files; recognised when empty."""
+    header: Literal["auto", "yes", "no"] = "auto"
+    """Whether the first line of a CSV file holds the column names."""
+    short_rows: Literal["error", "fill"] = "error"
+    """What to do with rows of a CSV file that have fewer cells than the header."""
+    max_cell_megabytes: float = 16.0
+    """A longer cell is taken for a damaged file."""
+    max_columns: int = 20_000
+    """A table with more columns is refused."""
+    rare: int = 2
+    """Categories seen fewer times than this in the training rows share one code with unseen ones."""
+    max_categories: int = 10_000
+    """The most frequent categories of a column get a code of their own, the others share one."""
+    vocabulary: int = 50_000
+    """The most frequent tokens of a text column get a code of their own."""
+    text_length: int = 256
+    """Tokens of a text that are read; longer texts are cut, and the report says how many were."""
+    picture_size: int = 0
+    """Side in pixels that pictures are resized to; 0 keeps pictures of one size, else takes their median up to 128."""
+
+
+@dataclass(kw_only=True, slots=True)
+class NetworkRecipe:
+    """Which network, and its sizes."""
+
+    name: str = "auto"
+    """A name from the registry of networks; `auto` is the one that measured best for the kind of input."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the network's constructor, such as `{"dropout": 0.2}`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class OptimizerRecipe:
+    """How a gradient becomes an update."""
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    """The peak learning rate."""
+    weight_decay: float = 1e-2
+    """Decoupled from the gradient; norms, biases and embeddings are left out."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the optimizer, such as `{"betas": [0.9, 0.98]}`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainingRecipe:
+    """How the network is trained."""
+
+    epochs: int = 100
+    """The most passes over the training rows."""
+    time: float = 0.0
+    """Seconds that training may take; 0 means no limit. Epochs are cut so that the schedule still ends."""
+    batch_size: int = 256
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    schedule: str = "constant"
+    """A name from the registry of schedules."""
+    warmup: float = 0.0
+    """Fraction of all steps in which the learning rate rises to its peak."""
+    clip_norm: float = 1.0
+    """Gradients with a larger norm are scaled down to it; 0 leaves them as they are."""
+    patience: int = 16
+    """Epochs without a better validation score before training stops; 0 always trains to the end."""
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    """Weight classes by the inverse of their frequency."""
+    augment: Literal["none", "shift", "photo"] = "none"
+    """Pictures are varied while training: `shift` moves them, `photo` also mirrors, turns and recolours them."""
+    erase: float = 0.0
+    """Probability that a rectangle of a picture is blanked while training."""
+    mixup: float = 0.0
+    """Alpha of the beta distribution by which pairs of examples are blended; 0 is off."""
+    cutmix: float = 0.0
+    """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    """Memory layout of pictures: often faster on convolutions."""
+    threads: int = 0
+    """CPU threads; 0 takes what PyTorch takes."""
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto` for the fastest there is."""
+    checkpoint_every: float = 60.0
+    """Seconds between checkpoints; one is always written at the end and on Ctrl-C."""
+    keep_checkpoints: int = 2
+
+
+@dataclass(kw_only=True, slots=True)
+class EvaluationRecipe:
+    """How the result is measured."""
+
+    bootstrap: int = 1000
+    """Resamples behind each 95 % interval."""
+    baselines: bool = True
+    """Whether simple models are trained on the same split for comparison."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Recipe:
+    """Everything that defines a run.
+
+    >>> recipe = Recipe(source="@digits").with_settings({"training.optimizer.lr": 3e-4})
+    >>> recipe.training.optimizer.lr
+    0.0003
+    >>> Recipe.from_toml(recipe.to_toml()) == recipe
+    True
+    >>> Recipe().with_settings({"training.epoch": 3})
+    Traceback (most recent call last):
+    sounding.errors.RecipeError: unknown key "training.epoch"; did you mean "epochs"? There are: epochs, time, ...
+    """
+
+    source: str = ""
+    """A file, a folder or a catalogue name such as `@digits`."""
+    target: list[str] = field(default_factory=list)
+    """The column to predict; several columns ask for several answers at once."""
+    test: str = ""
+    """A second source with the test rows."""
+    task: str = "auto"
+    """A name from the registry of tasks; `auto` decides by the kind of the target."""
+    seed: int = 0
+    data: DataRecipe = field(default_factory=DataRecipe)
+    network: NetworkRecipe = field(default_factory=NetworkRecipe)
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+    evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    def with_settings(self, settings: Settings) -> Recipe:
+        """A copy with some values replaced.
+
+        Raises:
+            RecipeError: for an unknown key (naming the nearest known one) or a value of the wrong type.
+        """
+        values = asdict(self)
+        for key, value in settings.items():
+            _place(values, type(self), key.split("."), value, key)
+        recipe: Recipe = _build(type(self), values, "")
+        return recipe
+
+    def to_toml(self) -> str:
+        """The whole recipe, defaults included."""
+        return tomli_w.dumps(asdict(self))
+
+    @classmethod
+    def from_toml(cls, text: str, *, file: object = None) -> Recipe:
+        """Read a recipe; keys that are left out have their defaults.
+
+        Raises:
+            RecipeError: naming file, line and key.
+        """
+        return cls().with_settings(settings_from_toml(text, file=file))
+
+
+def settings_from_toml(text: str, *, file: object = None) -> dict[str, Any]:
+    """What a TOML text sets, as keys with dots, each checked.
+
+    Raises:
+        RecipeError: naming file, line and key.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"this is not TOML: {error}", file=file) from None
+    settings = dict(_leaves(tree, Recipe, ""))
+    for key, value in settings.items():
+        try:
+            Recipe().with_settings({key: value})
+        except RecipeError as error:
+            raise RecipeError(error.what, error.remedy, file=file, line=_line_of(key, text)) from None
+    return settings
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """One `a.b=c` of the command line; `c` is read as TOML, and as plain text where it is none.
+
+    >>> parse_setting("training.optimizer.lr=3e-4")
+    ('training.optimizer.lr', 0.0003)
+    >>> parse_setting("network.name=resnet")
+    ('network.name', 'resnet')
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f'"--set {text}" has no "="', "write --set key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a duration such as `90`, `90s`, `5m` or `1.5h`.
+
+    >>> parse_duration("5m")
+    300.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not match or float(match[1]) == 0:
+        raise RecipeError(f'"{text}" is not a duration', "write 90s, 5m or 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _leaves(tree: Mapping[str, Any], owner: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(owner)
+    for key, value in tree.items():
+        if isinstance(value, dict) and is_dataclass(hints.get(key)):
+            yield from _leaves(value, hints[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _place(values: dict[str, Any], owner: type, path: list[str], value: Any, key: str) -> None:
+    """Put a value at a path, checking each name on the way."""
+    names = [f.name for f in fields(owner)]
+    head, rest = path[0], path[1:]
+    if head not in names:
+        raise RecipeError(f'unknown key "{key}"', nearest(head, names))
+    hint = get_type_hints(owner)[head]
+    if isinstance(hint, type) and is_dataclass(hint):
+        if not rest:
+            inner = ", ".join(f.name for f in fields(hint))
+            raise RecipeError(f'"{key}" holds several values', f"set one of them: {key}.{{{inner}}}")
+        _place(values[head], hint, rest, value, key)
+    elif rest and get_origin(hint) is dict:
+        values[head] = {**values[head], ".".join(rest): value}
+    elif rest:
+        raise RecipeError(f'unknown key "{key}"', f'"{".".join(key.split(".")[: -len(rest)])}" is a single value')
+    else:
+        values[head] = value
+
+
+def _build(owner: type, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(owner)
+    return owner(
+        **{
+            name: _build(hints[name], value, f"{prefix}{name}.")
+            if is_dataclass(hints[name])
+            else _checked(value, hints[name], f"{prefix}{name}")
+            for name, value in values.items()
+        }
+    )
+
+
+def _checked(value: Any, hint: Any, key: str) -> Any:
+    """The value as the type that its field states, or an error that names the key."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise RecipeError(f'"{key}" cannot be {value!r}', nearest(str(value), map(str, arguments)))
+    if origin is list:
+        items = value if isinstance(value, list | tuple) else [value]
+        return [_checked(item, arguments[0], key) for item in items]
+    if origin is dict and isinstance(value, Mapping):
+        return {str(name): _checked(item, arguments[1], f"{key}.{name}") for name, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(hint, "a table")
+    raise RecipeError(f'"{key}" is {value!r}', f"give {expected}")
+
+
+def _line_of(key: str, text: str) -> int | None:
+    """The line of a TOML text that sets a key, as well as can be told without a parser that keeps lines."""
+    wanted = key.split(".")
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := re.match(r"\s*\[([^\]]+)\]", line):
+            table = [part.strip().strip('"') for part in match[1].split(".")]
+        elif match := re.match(r"\s*([\w.\"-]+)\s*=", line):
+            here = table + [part.strip('"') for part in match[1].split(".")]
+            if wanted[: len(here)] == here:
+                return number
+    return None
