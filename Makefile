@@ -1,0 +1,49 @@
+# Every target sets up what it needs: on a fresh machine `make run` and `make test` are all there is to type.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Where a CPU build of PyTorch is wanted and pip is not set up for one:
+# make setup PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_ARGS ?=
+
+.PHONY: setup run test check format bench docs lock clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+run: $(READY)
+	$(BIN)/sounding fit @digits --out runs/digits
+	$(BIN)/sounding fit @breast-cancer --out runs/breast-cancer
+	@echo "Open runs/digits/report.html and runs/breast-cancer/report.html in a browser."
+
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+check: $(READY)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.defaults
+
+docs: $(READY)
+	$(BIN)/python -m pytest docs README.md
+
+lock: $(READY)
+	$(BIN)/python -m pip freeze --exclude sounding --exclude-editable
+
+clean:
+	rm -rf $(VENV) runs build src/*.egg-info

@@ -1,0 +1,229 @@
+"""The command line: a thin reading of arguments, so that `--help` is quick and scripts can rely on the rest.
+
+Exit status: 0 done; 2 the user's mistake, told in one line on standard error; 130 interrupted and saved; 1 our fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import sounding
+from sounding.errors import RecipeError, SoundingError, UserError, printable
+from sounding.recipe import parse_duration, parse_setting, settings_from_toml
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser().parse_args(words)
+        return int(options.command(options) or 0)
+    except SoundingError as error:
+        if "--debug" in words:
+            raise
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if "--debug" in words:
+            raise
+        what = printable(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        print(f"{what}; check that it exists, that you may use it and that the disk is not full", file=sys.stderr)
+        return 2
+    except Exception as error:  # noqa: BLE001  the last line of defence: our fault, told in one line
+        if "--debug" in words:
+            raise
+        what = printable(f"{type(error).__name__}: {error}")
+        print(f"this is a fault of Sounding: {what}; repeat with --debug and report what it prints", file=sys.stderr)
+        return 1
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from sounding.fitting import fit
+
+    run = fit(
+        options.source,
+        settings=_settings(options),
+        out=options.out,
+        say=None if options.quiet else _say,
+        progress=not options.quiet,
+    )
+    _show_result(run, options)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    from sounding.fitting import resume
+
+    run = resume(options.run, say=None if options.quiet else _say, progress=not options.quiet)
+    _show_result(run, options)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from sounding.run import load, write_table
+
+    predictions, findings = load(options.run).predict_table(options.source)
+    for finding in findings:
+        print(printable(f"{finding.severity}: {finding.title}"), file=sys.stderr)
+    write_table(predictions, options.out)
+    if options.out and not options.quiet:
+        print(f"{len(predictions)} predictions: {options.out}", file=sys.stderr)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from sounding.run import load
+
+    result = load(options.run).evaluate(options.source)
+    if options.json:
+        print(json.dumps({"metrics": result.metrics, "intervals": result.intervals, "rows": result.rows}))
+        return
+    for name, value in result.metrics.items():
+        low, high = result.intervals.get(name, (float("nan"), float("nan")))
+        print(f"{name:>20}  {value:.4f}  [{low:.4f}, {high:.4f}]")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from sounding.report import open_in_browser, write_report
+
+    page = write_report(Path(options.run))
+    print(page)
+    if not options.no_open:
+        open_in_browser(page)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sounding.fitting import check
+
+    result = check(options.source, settings=_settings(options))
+    if options.json:
+        print(json.dumps(result.to_json()))
+    else:
+        for line in result.lines():
+            print(printable(line))
+    return 0
+
+
+def _data(options: argparse.Namespace) -> None:
+    from sounding.data.catalogue import catalogue_entries, catalogue_entry
+
+    if options.name:
+        print(catalogue_entry(options.name).describe())
+    else:
+        for entry in catalogue_entries():
+            print(f"{'@' + entry.name:24} {entry.what}")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the user set: first a recipe file, if the source is one, then the named options, then --set, the last wins."""
+    settings: dict[str, Any] = {}
+    if str(options.source).endswith(".toml"):
+        path = Path(options.source)
+        if not path.is_file():
+            raise RecipeError("there is no such recipe", "give the recipe.toml of a run", file=path)
+        settings |= settings_from_toml(path.read_text(encoding="utf-8"), file=path)
+        options.source = settings.pop("source", "")
+    named = {
+        "target": options.target,
+        "task": options.task,
+        "network.name": options.network,
+        "test": options.test,
+        "seed": options.seed,
+        "training.epochs": options.epochs,
+        "training.time": None if options.time is None else parse_duration(options.time),
+        "data.encoding": options.encoding,
+    }
+    settings |= {key: value for key, value in named.items() if value is not None}
+    return settings | dict(parse_setting(text) for text in options.set)
+
+
+def _show_result(run: Any, options: argparse.Namespace) -> None:
+    if not options.quiet:
+        for line in run.summary():
+            print(printable(line))
+    if options.json:
+        print(json.dumps(run.to_json()))
+
+
+def _say(line: str) -> None:
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, like everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, f"see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sounding",
+        description="Train the right deep network for your data, and hear honestly what it is worth.",
+    )
+    parser.add_argument("--version", action="version", version=f"sounding {sounding.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, action: Any, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=action)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return sub
+
+    fit = command("fit", _fit, "train a network on a source and say how good it is")
+    _add_source(fit)
+    fit.add_argument("--out", metavar="DIR", help="the folder of the run (default: runs/NAME-NUMBER)")
+    check = command("check", _check, "look a source over before training")
+    _add_source(check)
+
+    resume = command("resume", _resume, "go on with an interrupted run")
+    resume.add_argument("run", metavar="RUN")
+
+    predict = command("predict", _predict, "predictions for new rows, as CSV or Parquet")
+    predict.add_argument("run", metavar="RUN")
+    predict.add_argument("source", metavar="SOURCE")
+    predict.add_argument("--out", metavar="FILE", help=".csv or .parquet (default: CSV on standard output)")
+
+    evaluate = command("evaluate", _evaluate, "metrics on labelled rows")
+    evaluate.add_argument("run", metavar="RUN")
+    evaluate.add_argument("source", metavar="SOURCE")
+
+    report = command("report", _report, "write and open the page of a run")
+    report.add_argument("run", metavar="RUN")
+    report.add_argument("--no-open", action="store_true", help="only write it")
+
+    data = command("data", _data, "the catalogue of data sets")
+    data.add_argument("name", metavar="NAME", nargs="?", help="tell about one")
+
+    for sub in (fit, resume, evaluate, check):
+        sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    for sub in (fit, resume, predict):
+        sub.add_argument("--quiet", action="store_true", help="print nothing but what was asked for")
+    return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="a file, a folder, @NAME from the catalogue, or a recipe.toml")
+    parser.add_argument("--target", metavar="COLUMN", action="append", help="the column to predict (repeat for several)")
+    parser.add_argument("--task", metavar="NAME", help="classification, regression, ... (default: by the target)")
+    parser.add_argument("--network", metavar="NAME", help="default: the one that measured best for the kind of data")
+    parser.add_argument("--test", metavar="SOURCE", help="rows to measure the result on")
+    parser.add_argument("--seed", metavar="N", type=int)
+    parser.add_argument("--encoding", metavar="NAME", help="of text files that are not UTF-8, such as cp1252")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", metavar="N", type=int)
+    length.add_argument("--time", metavar="TIME", help="how long training may take, such as 90s, 5m or 1h")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set any value of the recipe")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
