@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = printable(f"{error.filename or 'input or output'}: {error.strerror or error}")
         print(f"{what}; check that it exists, that you may use it and that the disk is not full", file=sys.stderr)
         return 2
-    except Exception as error:  # noqa: BLE001  the last line of defence: our fault, told in one line
+    except Exception as error:  # the last line of defence: our fault, told in one line
         if "--debug" in words:
             raise
         what = printable(f"{type(error).__name__}: {error}")
@@ -124,7 +124,7 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What the user set: first a recipe file, if the source is one, then the named options, then --set, the last wins."""
+    """What the user set: a recipe file, if the source is one, then the named options, then --set; the last wins."""
     settings: dict[str, Any] = {}
     if str(options.source).endswith(".toml"):
         path = Path(options.source)
@@ -212,8 +212,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="a file, a folder, @NAME from the catalogue, or a recipe.toml")
-    parser.add_argument("--target", metavar="COLUMN", action="append", help="the column to predict (repeat for several)")
+    parser.add_argument("source", metavar="SOURCE", help="a file, a folder, @NAME of the catalogue, or a recipe.toml")
+    parser.add_argument("--target", metavar="COLUMN", action="append", help="what to predict (repeat for several)")
     parser.add_argument("--task", metavar="NAME", help="classification, regression, ... (default: by the target)")
     parser.add_argument("--network", metavar="NAME", help="default: the one that measured best for the kind of data")
     parser.add_argument("--test", metavar="SOURCE", help="rows to measure the result on")

@@ -1,0 +1,307 @@
+"""The folder that a run leaves behind: enough to repeat it, to go on with it, or to use the model.
+
+    runs/adult-1/
+      recipe.toml        the complete recipe, defaults included
+      environment.json   versions, machine, plan, fingerprint of the data
+      schema.json        the fitted schema
+      events.jsonl       one line per record; append-only, a torn last line is tolerated
+      checkpoints/       one folder each, with its manifest
+      model/             what is shipped
+      results.json       everything the report draws
+      report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors.torch import load as parse_tensors
+from torch import nn
+
+from sounding.data.schema import Schema
+from sounding.data.sources import read_source
+from sounding.data.table import Table
+from sounding.errors import DamagedError, RecipeError, UserError
+from sounding.finding import Finding
+from sounding.recipe import Recipe
+from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
+from sounding.training.checkpoint import verify_manifest
+
+MODEL_FORMAT = 1
+"""Raised whenever older files can no longer be read the same way."""
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """Open a run, or the model folder of one, to use its network.
+
+    Raises:
+        UserError: if there is no run at that place.
+        DamagedError: if a file of the model is not what its manifest says.
+    """
+    return Run(Path(path))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on labelled rows."""
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    """95 % bootstrap intervals."""
+    rows: int
+
+
+class Run:
+    """A finished run.
+
+    >>> run = load("runs/digits")                                      # doctest: +SKIP
+    >>> run.metrics["test"]["accuracy"]                                # doctest: +SKIP
+    >>> run.predict(new_pictures)                                      # doctest: +SKIP
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model_folder = path / "model" if (path / "model").is_dir() else path
+        if not (self.model_folder / "manifest.json").is_file():
+            hint = "finish it with: sounding resume" if (path / "checkpoints").is_dir() else "give the folder of a run"
+            raise UserError("this holds no finished model", hint, file=path)
+
+    @cached_property
+    def _files(self) -> dict[str, bytes]:
+        """The model's files, each checked against the manifest before anything is read from it."""
+        return verify_manifest(self.model_folder)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The complete recipe."""
+        return Recipe.from_toml(self._files["recipe.toml"].decode(), file=self.model_folder / "recipe.toml")
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The fitted schema."""
+        return Schema.from_json(json.loads(self._files["schema.json"]))
+
+    @cached_property
+    def task(self) -> Task:
+        """What is asked of the network."""
+        return TASKS[self.recipe.task].for_schema(self.schema, self.recipe)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The trained network, in evaluation mode: a plain module."""
+        network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network)
+        load_tensors(network, parse_tensors(self._files["network.safetensors"]), self.model_folder)
+        return network.eval()
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """Everything the report draws, as it was written at the end of the run."""
+        path = self.path / "results.json"
+        if not path.is_file():
+            raise UserError("there are no results here", "give the folder of a run", file=path)
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return results
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Metrics on the validation and the test rows."""
+        metrics: dict[str, dict[str, float]] = self.results["metrics"]
+        return metrics
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Everything that the checks found."""
+        return [Finding.from_json(values) for values in self.results["findings"]]
+
+    def predict(self, source: object) -> np.ndarray:
+        """Predictions for new rows: labels of classes, or numbers in the units of the target.
+
+        source: anything that `fit` understands: a file, a folder, arrays, a frame; the target may be missing.
+        """
+        predictions, _ = self._predictions(self._read(source))
+        return self.task.decide(predictions)
+
+    def predict_probabilities(self, source: object) -> np.ndarray:
+        """(N, classes) probabilities, for a classification."""
+        return self._predictions(self._read(source))[0].values
+
+    def predict_table(self, source: object) -> tuple[pa.Table, list[Finding]]:
+        """Predictions with their probabilities as columns, and what was odd about the rows."""
+        predictions, findings = self._predictions(self._read(source))
+        return pa.table(self.task.to_columns(predictions)), findings
+
+    def evaluate(self, source: object) -> Evaluation:
+        """Metrics with intervals on labelled rows."""
+        table = self._read(source)
+        truth = self.task.encode_target(table)
+        predictions, _ = self._predictions(table)
+        return Evaluation(
+            self.task.metrics(predictions, truth),
+            self.task.intervals(predictions, truth, samples=self.recipe.evaluation.bootstrap, seed=self.recipe.seed),
+            len(table),
+        )
+
+    def summary(self) -> list[str]:
+        """The result in a few lines for people."""
+        results = self.results
+        lines = [results["verdict"]["headline"]]
+        for name, value in results["metrics"]["test"].items():
+            low, high = results["intervals"]["test"].get(name, (None, None))
+            lines.append(f"  {name:<20} {value:.4g}" + ("" if low is None else f"  [{low:.4g}, {high:.4g}]"))
+        if results["verdict"].get("advice"):
+            lines.append(results["verdict"]["advice"])
+        warnings = [f for f in results["findings"] if f["severity"] != "info"]
+        lines += [f"{finding['severity']}: {finding['title']}" for finding in warnings[:5]]
+        lines.append(f"model: {self.model_folder}   report: {self.path / 'report.html'}")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        keys = ["run", "task", "network", "parameters", "seconds", "epochs", "metrics", "intervals", "baseline", "findings"]
+        return {key: self.results[key] for key in keys}
+
+    def _read(self, source: object) -> Table:
+        return read_source(source, self.recipe.data)
+
+    def _predictions(self, table: Table) -> tuple[Predictions, list[Finding]]:
+        encoded = self.schema.encode(table)
+        return predict_rows(self.task, self.network, arrange(encoded.blocks)), encoded.findings
+
+
+def predict_rows(task: Task, network: nn.Module, inputs: tuple[torch.Tensor, ...], batch_size: int = 512) -> Predictions:
+    """Predictions for encoded rows, in batches of one fixed size so that a row's bits depend on its place alone."""
+    network.eval()
+    device = next(iter(network.parameters())).device
+    outputs = []
+    with torch.inference_mode():
+        for at in range(0, max(len(inputs[0]), 1), batch_size):
+            batch = (tensor[at : at + batch_size].to(device) for tensor in inputs)
+            outputs.append(network(*batch).float().cpu())
+    return task.decode(torch.cat(outputs))
+
+
+def load_tensors(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: object) -> None:
+    """Load weights, refusing missing, extra and wrongly shaped ones by name."""
+    expected = network.state_dict()
+    wrong = [f"{name} is missing" for name in expected if name not in tensors]
+    wrong += [f"{name} is not of this network" for name in tensors if name not in expected]
+    wrong += [
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    if wrong:
+        raise DamagedError("; ".join(wrong[:10]), "the weights belong to another network", file=file)
+    network.load_state_dict(dict(tensors))
+
+
+def write_table(table: pa.Table, path: str | None) -> None:
+    """Write a table as CSV or Parquet, by the file's ending; CSV to standard output without a path."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    if path is None:
+        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+    elif path.endswith(".parquet"):
+        pyarrow.parquet.write_table(table, path)
+    elif path.endswith(".csv"):
+        pyarrow.csv.write_csv(table, path)
+    else:
+        raise RecipeError(f'the ending of "{path}" is not known', "write to a .csv or a .parquet file")
+
+
+def environment(fingerprint: str) -> dict[str, Any]:
+    """What the bits of a run depend on besides its recipe."""
+    packages = ["torch", "numpy", "pyarrow", "scikit-learn", "pillow", "safetensors", "tabm"]
+    return {
+        "sounding": version("sounding"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "machine": platform.machine(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "data": fingerprint,
+    }
+
+
+class Events:
+    """Appends one line of JSON per record to `events.jsonl`; each line is complete when it is written at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "events.jsonl"
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Write one record."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """All records; a last line that was torn by a crash is left out."""
+        if not self.path.is_file():
+            return
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves either the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class FolderLock:
+    """Keeps a second run out of a folder that one is writing to.
+
+    A lock whose process is gone (killed) is taken over.
+
+    Raises:
+        UserError: naming the process that holds the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+
+    def __enter__(self) -> FolderLock:
+        try:
+            holder = int(self.path.read_text())
+        except (FileNotFoundError, ValueError):
+            holder = 0
+        if holder and holder != os.getpid() and _is_running(holder):
+            raise UserError(
+                f"process {holder} is writing to this folder", "wait for it, or give another --out", file=self.path.parent
+            )
+        write_text(self.path, str(os.getpid()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
