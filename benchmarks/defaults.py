@@ -76,11 +76,9 @@ def fashion_mnist(data: Path, folder: Path) -> Files:
 
 
 def sst2(data: Path, folder: Path) -> Files:
-    for part, names in {"train": ["train"], "val": ["dev"], "test": ["test"]}.items():
-        rows = []
-        for name in names:
-            with gzip.open(data / "sst2" / f"{name}.tsv.gz", "rt", encoding="utf-8") as file:
-                rows += [line.rstrip("\n").rsplit("\t", 1) for line in file]
+    for part in ("train", "test"):
+        with gzip.open(data / "sst2" / f"{part}.tsv.gz", "rt", encoding="utf-8") as file:
+            rows = [line.rstrip("\n").rsplit("\t", 1) for line in file]
         write_csv(folder / f"{part}.csv", ["sentence", "sentiment"], rows)
     return [str(folder / "train.csv"), "--target", "sentiment", "--test", str(folder / "test.csv")]
 
@@ -182,7 +180,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     print(
-        "| data | metric | network, median (each seed) | floor | simple models of the same run | elsewhere | seconds (limit) |"
+        "| data | metric | network, median (each seed) | floor | simple models, same run | elsewhere | seconds (limit) |"
     )
     print("|---|---|---|---|---|---|---|")
     for workload in WORKLOADS:

@@ -169,8 +169,8 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
-        keys = ["run", "task", "network", "parameters", "seconds", "epochs", "metrics", "intervals", "baseline", "findings"]
-        return {key: self.results[key] for key in keys}
+        keys = "run task network parameters seconds epochs metrics intervals baseline findings"
+        return {key: self.results[key] for key in keys.split()}
 
     def _read(self, source: object) -> Table:
         return read_source(source, self.recipe.data)
@@ -180,7 +180,9 @@ class Run:
         return predict_rows(self.task, self.network, arrange(encoded.blocks)), encoded.findings
 
 
-def predict_rows(task: Task, network: nn.Module, inputs: tuple[torch.Tensor, ...], batch_size: int = 512) -> Predictions:
+def predict_rows(
+    task: Task, network: nn.Module, inputs: tuple[torch.Tensor, ...], batch_size: int = 512
+) -> Predictions:
     """Predictions for encoded rows, in batches of one fixed size so that a row's bits depend on its place alone."""
     network.eval()
     device = next(iter(network.parameters())).device
@@ -288,7 +290,9 @@ class FolderLock:
             holder = 0
         if holder and holder != os.getpid() and _is_running(holder):
             raise UserError(
-                f"process {holder} is writing to this folder", "wait for it, or give another --out", file=self.path.parent
+                f"process {holder} is writing to this folder",
+                "wait for it, or give another --out",
+                file=self.path.parent,
             )
         write_text(self.path, str(os.getpid()))
         return self
