@@ -1,0 +1,98 @@
+"""Networks: plain `torch.nn.Module`s, one family per file, which know nothing else of Sounding.
+
+Every network has `num_features`, `forward_features(...)` and `head`, and `forward` is the head of the features. Each
+file can be lifted out, with the helpers for activations and initialization where it imports them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Any, Literal
+
+from torch import nn
+
+from sounding.networks.activations import ACTIVATIONS, build_activation
+from sounding.networks.bag import BagOfPhrases
+from sounding.networks.composite import CompositeNetwork
+from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
+from sounding.networks.feedforward import FeedForward, PictureFeedForward
+from sounding.networks.initialization import INITIALIZATIONS, initialize
+from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
+from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
+from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
+from sounding.networks.transformer import TransformerEncoder, TransformerNetwork
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALIZATIONS",
+    "NETWORKS",
+    "BagOfPhrases",
+    "CompositeNetwork",
+    "ConvolutionalNetwork",
+    "Family",
+    "FeedForward",
+    "PictureFeedForward",
+    "RecurrentEncoder",
+    "RecurrentNetwork",
+    "ResNet",
+    "Standardize",
+    "TabularEnsemble",
+    "TabularFeedForward",
+    "TextConvolution",
+    "TransformerEncoder",
+    "TransformerNetwork",
+    "build_activation",
+    "initialize",
+    "quantile_bins",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A network by name: what builds it, and the form of its input.
+
+    The form fixes how it is built and called:
+
+        table     build(number_features, cardinalities, out_features, bins=None, ...)
+                  network(numbers (B, number_features) float, categories (B, len(cardinalities)) codes)
+        pictures  build(in_channels, out_features, picture_size=(H, W), ...)
+                  network(pictures (B, in_channels, H, W) float)
+        tokens    build(vocabulary_size, out_features, ...)
+                  network(tokens (B, L) codes, 0 for padding at the end)
+
+    All answer with logits (B, out_features), or (B, members, out_features) where the network has `members`.
+    """
+
+    build: Callable[..., nn.Module]
+    takes: Literal["table", "pictures", "tokens"]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a user can set, and its default.
+
+        >>> NETWORKS["bag"].options["phrases"]
+        2
+        """
+        keywords = [p for p in signature(self.build).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+        return {p.name: p.default for p in keywords if p.name not in ("bins", "picture_size")}
+
+
+NETWORKS: dict[str, Family] = {
+    "feedforward": Family(TabularFeedForward, "table"),
+    "ensemble": Family(TabularEnsemble, "table"),
+    "picture_feedforward": Family(PictureFeedForward, "pictures"),
+    "convolutional": Family(ConvolutionalNetwork, "pictures"),
+    "resnet": Family(ResNet, "pictures"),
+    "resnet18": Family(resnet18, "pictures"),
+    "resnet34": Family(resnet34, "pictures"),
+    "resnet50": Family(resnet50, "pictures"),
+    "bag": Family(BagOfPhrases, "tokens"),
+    "text_convolution": Family(TextConvolution, "tokens"),
+    "recurrent": Family(RecurrentNetwork, "tokens"),
+    "transformer": Family(TransformerNetwork, "tokens"),
+}

@@ -1,0 +1,199 @@
+"""Residual networks: each block only adds to what it was given, so that depth never hinders the gradient.
+
+Sources: He et al. 2016, arXiv:1512.03385 (the networks, table 1; for small pictures, section 4.2); He et al. 2019,
+arXiv:1812.01187, section 4 (the stride on the 3x3 convolution of a bottleneck); Goyal et al. 2017,
+arXiv:1706.02677, section 5.1 (each block begins as the identity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from sounding.networks.activations import build_activation
+from sounding.networks.initialization import initialize
+
+
+class ResNet(nn.Module):
+    """Stages of residual blocks, with the picture halved between them, and the average over what is left.
+
+    Pictures with more than 64 pixels on their shorter side enter through a 7x7 convolution and a maximum that leave
+    a quarter of each side; smaller ones through a 3x3 convolution that leaves all of it.
+
+    Args:
+        in_channels: 1 for grey pictures, 3 for coloured ones.
+        out_features: outputs for a picture, before any softmax.
+        picture_size: height and width of the pictures, in pixels.
+        hidden_sizes: channels of each stage.
+        depths: blocks in each stage.
+        bottleneck: whether a block is 1x1, 3x3 and 1x1 to four times the channels, instead of two 3x3.
+        activation: a name from `ACTIVATIONS`.
+        dropout: probability in [0, 1) that a feature is blanked before the head while training.
+        initialization: a name from `INITIALIZATIONS`.
+
+    >>> import torch
+    >>> network = ResNet(1, 10, picture_size=(28, 28))
+    >>> network(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_features: int,
+        *,
+        picture_size: tuple[int, int],
+        hidden_sizes: Sequence[int] = (32, 64, 128),
+        depths: Sequence[int] = (1, 1, 1),
+        bottleneck: bool = False,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        initialization: str = "he",
+    ) -> None:
+        super().__init__()
+        if len(hidden_sizes) != len(depths):
+            raise ValueError(
+                f"hidden_sizes has {len(hidden_sizes)} stages and depths {len(depths)}; give as many"
+            )
+        large = min(picture_size) > 64
+        before = hidden_sizes[0]
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, before, 7, 2, padding=3, bias=False)
+            if large
+            else nn.Conv2d(in_channels, before, 3, padding=1, bias=False),
+            nn.BatchNorm2d(before),
+            build_activation(activation),
+            nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity(),
+        )
+        build = Bottleneck if bottleneck else Block
+        blocks: list[nn.Module] = []
+        for stage, (channels, depth) in enumerate(zip(hidden_sizes, depths, strict=True)):
+            for place in range(depth):
+                stride = 2 if stage > 0 and place == 0 else 1
+                blocks.append(build(before, channels, stride, activation))
+                before = channels * build.expansion
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.num_features = before
+        self.head = nn.Linear(before, out_features)
+        initialize(self, initialization)
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, num_features)."""
+        features: Tensor = self.dropout(self.blocks(self.stem(pictures)).mean((2, 3)))
+        return features
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, in_channels, H, W) float to logits (B, out_features)."""
+        logits: Tensor = self.head(self.forward_features(pictures))
+        return logits
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, and what came in added to what comes out."""
+
+    expansion = 1
+
+    def __init__(self, before: int, channels: int, stride: int, activation: str) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            build_activation(activation),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            _silent_norm(channels),
+        )
+        self.shortcut = _shortcut(before, channels, stride)
+        self.activation = build_activation(activation)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(B, before, H, W) to (B, channels, H / stride, W / stride), rounded up."""
+        after: Tensor = self.activation(self.shortcut(values) + self.change(values))
+        return after
+
+
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two of 1x1 that narrow and widen, and what came in added to what comes out."""
+
+    expansion = 4
+
+    def __init__(self, before: int, channels: int, stride: int, activation: str) -> None:
+        super().__init__()
+        after = channels * self.expansion
+        self.change = nn.Sequential(
+            nn.Conv2d(before, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            build_activation(activation),
+            nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            build_activation(activation),
+            nn.Conv2d(channels, after, 1, bias=False),
+            _silent_norm(after),
+        )
+        self.shortcut = _shortcut(before, after, stride)
+        self.activation = build_activation(activation)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(B, before, H, W) to (B, 4 * channels, H / stride, W / stride), rounded up."""
+        after: Tensor = self.activation(self.shortcut(values) + self.change(values))
+        return after
+
+
+def _silent_norm(channels: int) -> nn.BatchNorm2d:
+    """A normalization whose output is zero at first: its block begins as the identity."""
+    norm = nn.BatchNorm2d(channels)
+    nn.init.zeros_(norm.weight)
+    return norm
+
+
+def _shortcut(before: int, after: int, stride: int) -> nn.Module:
+    if stride == 1 and before == after:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+
+def resnet18(
+    in_channels: int, out_features: int, *, picture_size: tuple[int, int], dropout: float = 0.0
+) -> ResNet:
+    """ResNet-18: 11.7 million parameters for 1000 classes."""
+    sizes, depths = (64, 128, 256, 512), (2, 2, 2, 2)
+    return ResNet(
+        in_channels,
+        out_features,
+        picture_size=picture_size,
+        hidden_sizes=sizes,
+        depths=depths,
+        dropout=dropout,
+    )
+
+
+def resnet34(
+    in_channels: int, out_features: int, *, picture_size: tuple[int, int], dropout: float = 0.0
+) -> ResNet:
+    """ResNet-34: 21.8 million parameters for 1000 classes."""
+    sizes, depths = (64, 128, 256, 512), (3, 4, 6, 3)
+    return ResNet(
+        in_channels,
+        out_features,
+        picture_size=picture_size,
+        hidden_sizes=sizes,
+        depths=depths,
+        dropout=dropout,
+    )
+
+
+def resnet50(
+    in_channels: int, out_features: int, *, picture_size: tuple[int, int], dropout: float = 0.0
+) -> ResNet:
+    """ResNet-50: 25.6 million parameters for 1000 classes."""
+    sizes, depths = (64, 128, 256, 512), (3, 4, 6, 3)
+    return ResNet(
+        in_channels,
+        out_features,
+        picture_size=picture_size,
+        hidden_sizes=sizes,
+        depths=depths,
+        bottleneck=True,
+        dropout=dropout,
+    )

@@ -1,0 +1,186 @@
+"""What every network in the registry promises."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from sounding.networks import NETWORKS, CompositeNetwork, quantile_bins
+
+ROWS = 6
+OUT = 3
+CARDINALITIES = [2, 4, 150]
+PICTURE = (10, 12)
+
+# the smaller ones among the sizes that a family allows, so that the whole file takes seconds
+SMALL: dict[str, dict[str, Any]] = {
+    "feedforward": {"hidden_sizes": [32, 32]},
+    "ensemble": {"hidden_sizes": [32, 32], "members": 4},
+    "picture_feedforward": {"hidden_sizes": [32, 32]},
+    "convolutional": {"hidden_sizes": [8, 16]},
+    "bag": {"buckets": 101},
+    "transformer": {"hidden_size": 32},
+    "recurrent": {"hidden_sizes": [16, 16]},
+}
+
+
+def make_numbers(rows: int) -> Tensor:
+    return torch.randn(rows, 5)
+
+
+def make_inputs(takes: str, rows: int = ROWS) -> tuple[Tensor, ...]:
+    if takes == "table":
+        codes = [torch.randint(count, (rows,)) for count in CARDINALITIES]
+        return make_numbers(rows), torch.stack(codes, 1)
+    if takes == "pictures":
+        return (torch.randn(rows, 2, *PICTURE),)
+    tokens = torch.randint(1, 50, (rows, 9))
+    lengths = torch.randint(1, 10, (rows, 1))
+    return (tokens * (torch.arange(9) < lengths),)
+
+
+def make_network(name: str, seed: int = 0, **options: Any) -> nn.Module:
+    family = NETWORKS[name]
+    options = {**SMALL.get(name, {}), **options}
+    torch.manual_seed(seed)
+    if family.takes == "table":
+        bins = quantile_bins(make_numbers(100), 8)
+        return family.build(5, CARDINALITIES, OUT, bins=bins, **options)
+    if family.takes == "pictures":
+        return family.build(2, OUT, picture_size=PICTURE, **options)
+    return family.build(50, OUT, **options)
+
+
+@pytest.fixture(params=NETWORKS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def network(name: str) -> nn.Module:
+    return make_network(name).eval()
+
+
+@pytest.fixture
+def inputs(name: str) -> tuple[Tensor, ...]:
+    torch.manual_seed(1)
+    return make_inputs(NETWORKS[name].takes)
+
+
+def features_shape(network: nn.Module, rows: int) -> tuple[int, ...]:
+    members = (network.members,) if hasattr(network, "members") else ()
+    return (rows, *members, network.num_features)
+
+
+def test_the_head_of_the_features_is_the_output_in_the_documented_shapes(
+    network: nn.Module, inputs: tuple[Tensor, ...]
+) -> None:
+    features, logits = network.forward_features(*inputs), network(*inputs)
+    assert features.shape == features_shape(network, ROWS)
+    assert logits.shape == (*features.shape[:-1], OUT)
+    assert logits.dtype == torch.float32
+    assert isinstance(network.head, nn.Module)
+    assert torch.equal(network.head(features), logits)
+
+
+def test_every_parameter_gets_a_finite_gradient(name: str, inputs: tuple[Tensor, ...]) -> None:
+    network = make_network(name).train()
+    network(*inputs).square().sum().backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+    assert any(parameter.grad.any() for parameter in network.parameters())
+
+
+def test_save_and_load_agree_bit_for_bit(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    other = make_network(name, seed=7).eval()
+    assert not torch.equal(other(*inputs), network(*inputs))
+    other.load_state_dict(load(save(network.state_dict())))
+    assert torch.equal(other(*inputs), network(*inputs))
+
+
+def test_training_leaves_nothing_behind_that_the_state_does_not_hold(
+    name: str, inputs: tuple[Tensor, ...]
+) -> None:
+    network, other = make_network(name), make_network(name)
+    network.train()(*inputs)  # batch statistics move
+    other.load_state_dict(load(save(network.state_dict())))
+    assert torch.equal(other.eval()(*inputs), network.eval()(*inputs))
+
+
+def test_a_batch_of_one_works(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    alone = network(*(tensor[:1] for tensor in inputs))
+    torch.testing.assert_close(alone, network(*inputs)[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_of_one_trains(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    if any(isinstance(layer, norms) for layer in network.modules()):
+        pytest.skip("a batch of one has no variance to normalize by")
+    network.train()(*(tensor[:1] for tensor in inputs)).sum().backward()
+
+
+def test_no_row_sees_another(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    torch.manual_seed(2)
+    fresh = make_inputs(NETWORKS[name].takes, rows=1)
+    changed = tuple(torch.cat([new, old[1:]]) for new, old in zip(fresh, inputs, strict=True))
+    before, after = network(*inputs), network(*changed)
+    assert not torch.allclose(after[0], before[0])
+    torch.testing.assert_close(after[1:], before[1:], rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_seed_builds_the_same_network(name: str) -> None:
+    first, second, third = (make_network(name, seed).state_dict() for seed in (3, 3, 4))
+    assert list(first) == list(second)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not all(torch.equal(first[key], third[key]) for key in first)
+
+
+def test_a_few_rows_can_be_learnt_by_heart(name: str, inputs: tuple[Tensor, ...]) -> None:
+    network = make_network(name).train()
+    members = getattr(network, "members", 1)
+    target = (torch.arange(ROWS) % OUT).repeat_interleave(members)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2 if name == "bag" else 3e-3)
+    torch.manual_seed(3)
+
+    losses: list[float] = []
+    while len(losses) <= 50 and not (losses and losses[-1] < losses[0] / 3):
+        loss = nn.functional.cross_entropy(network(*inputs).reshape(-1, OUT), target)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 3
+
+
+def test_inputs_are_left_as_they_were(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    copies = [tensor.clone() for tensor in inputs]
+    network(*inputs)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(inputs, copies, strict=True))
+
+
+def test_codes_may_be_narrow_integers(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    if NETWORKS[name].takes == "pictures":
+        pytest.skip("pictures have no codes")
+    narrow = tuple(tensor if tensor.is_floating_point() else tensor.int() for tensor in inputs)
+    assert torch.equal(network(*narrow), network(*inputs))
+
+
+def test_options_are_keywords_with_plain_defaults(name: str) -> None:
+    family = NETWORKS[name]
+    for option, default in family.options.items():
+        values = default if isinstance(default, tuple) else (default,)
+        assert all(isinstance(value, bool | int | float | str) for value in values), option
+    with pytest.raises(TypeError, match="dropuot"):
+        make_network(name, dropuot=0.1)
+    assert "kwargs" not in signature(family.build).parameters
+
+
+def test_it_can_be_a_part_of_a_composite(name: str, inputs: tuple[Tensor, ...]) -> None:
+    network = CompositeNetwork([(make_network(name), len(inputs))], 4).eval()
+    assert network(*inputs).shape == (ROWS, 4)
