@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sounding.errors import DataError
+from sounding.errors import DamagedError, DataError
 from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
@@ -40,30 +40,45 @@ class Column:
     """Strings that mean "no value"."""
     root: Path | None = None
     """The folder to which paths of pictures are relative, and which they may not leave."""
-    where: Callable[[int], tuple[str | None, int | None]] = field(default=lambda row: (None, None), compare=False)
+    where: Callable[[int], tuple[str | None, int | None]] = field(
+        default=lambda row: (None, None), compare=False
+    )
     """File and line of a row."""
 
     def __len__(self) -> int:
         return len(self.cells)
 
     @cached_property
+    def plain(self) -> pa.Array:
+        """The cells, with dictionary encoding undone: a category that no row holds leaves no trace."""
+        return self.cells.dictionary_decode() if pa.types.is_dictionary(self.cells.type) else self.cells
+
+    @cached_property
     def is_text(self) -> bool:
         """Whether the cells are strings."""
-        kind = self.cells.type
+        kind = self.plain.type
         return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
     @cached_property
     def is_number(self) -> bool:
         """Whether the cells are numbers already (not text, not booleans)."""
-        kind = self.cells.type
+        kind = self.plain.type
         return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+    @cached_property
+    def is_word(self) -> bool:
+        """Whether each cell can be written as a word or number (pictures, lists and structs cannot)."""
+        kind = self.plain.type
+        nested = pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType)
+        binary = (
+            pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+        )
+        return not (nested or binary)
 
     @cached_property
     def words(self) -> pa.Array:
         """The cells as strings without surrounding blanks; null where there is no value."""
-        cells = self.cells
-        if pa.types.is_dictionary(cells.type):
-            cells = cells.dictionary_decode()
+        cells = self.plain
         if pa.types.is_boolean(cells.type):
             cells = pc.if_else(cells, "true", "false")
         if pa.types.is_floating(cells.type):  # NaN is no value
@@ -75,6 +90,10 @@ class Column:
     @cached_property
     def present(self) -> np.ndarray:
         """(N,) bool: where there is a value."""
+        if not self.is_word:
+            return np.asarray(pc.is_valid(self.plain))
+        if self.is_number:
+            return ~np.isnan(self.numbers)
         return np.asarray(pc.is_valid(self.words))
 
     @cached_property
@@ -87,17 +106,31 @@ class Column:
     def numbers(self) -> np.ndarray:
         """(N,) float64: the cells as numbers; NaN where there is no value or the cell is no number."""
         if self.is_number:
-            cells = self.cells.cast(pa.float64(), safe=False)
+            cells = self.plain.cast(pa.float64(), safe=False)
         else:
             plain = pc.match_substring_regex(self.words, NUMBER)
             cells = pc.if_else(plain, self.words, pa.scalar(None, pa.large_string())).cast(pa.float64())
         return np.asarray(cells.to_numpy(zero_copy_only=False), dtype=np.float64)
 
+    @cached_property
+    def lost(self) -> dict[str, int]:
+        """The strings that were read as "no value", and how often each occurs."""
+        if not self.is_text:
+            return {}
+        trimmed = pc.utf8_trim_whitespace(self.plain.cast(pa.large_string()))
+        gone = trimmed.filter(pc.and_(pc.is_valid(trimmed), pc.is_null(self.words)))
+        counts = [(c["values"], c["counts"]) for c in gone.value_counts().to_pylist()]
+        return dict(sorted(counts, key=lambda pair: (-pair[1], pair[0])))
+
     def take(self, rows: np.ndarray) -> Column:
         """The same column with some rows only."""
         where = self.where
         return Column(
-            self.name, self.cells.take(pa.array(rows)), self.missing, self.root, lambda row: where(int(rows[row]))
+            self.name,
+            self.cells.take(pa.array(rows)),
+            self.missing,
+            self.root,
+            lambda row: where(int(rows[row])),
         )
 
     def error(self, what: str, remedy: str, *, row: int | None = None) -> DataError:
@@ -113,6 +146,59 @@ class Recognition:
     fit: float
     """In [0, 1]; the kind with the highest takes the column."""
     reason: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a network is told about one of its inputs; only the fields of its form are filled.
+
+    >>> left = Block("numbers", "numbers", ("age",), features=("age",), bins=((-1.0, 0.0, 1.0),))
+    >>> right = Block("numbers", "numbers", ("size",), features=("size",), bins=((-2.0, 2.0),))
+    >>> left.beside(right).features
+    ('age', 'size')
+    """
+
+    name: str
+    """Key of the encoded array: `numbers`, `categories`, `text:NAME` or `image:NAME`."""
+    form: Form
+    columns: tuple[str, ...]
+    """The columns it comes from."""
+    features: tuple[str, ...] = ()
+    """numbers: the name of each of the `features` columns of the array."""
+    bins: tuple[tuple[float, ...], ...] = ()
+    """numbers: for each feature, rising edges between which its training values are spread evenly."""
+    cardinalities: tuple[int, ...] = ()
+    """categories: codes of a column are in [0, cardinality)."""
+    vocabulary_size: int = 0
+    """tokens: codes are in [0, vocabulary_size); 0 is padding, 1 any unknown token."""
+    length: int = 0
+    """tokens: the number of tokens of each text, padding included."""
+    channels: int = 0
+    height: int = 0
+    width: int = 0
+    mean: tuple[float, ...] = ()
+    """pictures: mean of each channel over the training pictures, in [0, 255]."""
+    std: tuple[float, ...] = ()
+    """pictures: standard deviation of each channel, in [0, 255], never 0."""
+
+    def beside(self, other: Block) -> Block:
+        """One block from two of the same form whose arrays are joined column by column."""
+        return replace(
+            self,
+            columns=self.columns + other.columns,
+            features=self.features + other.features,
+            bins=self.bins + other.bins,
+            cardinalities=self.cardinalities + other.cardinalities,
+        )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A table as a network reads it."""
+
+    blocks: dict[str, np.ndarray]
+    """Arrays of N rows by the name of their block."""
+    findings: tuple[Finding, ...] = ()
 
 
 class Kind(ABC):
@@ -143,14 +229,36 @@ class Kind(ABC):
         """
 
     @abstractmethod
+    def block(self, column: str) -> Block:
+        """What a network needs to know about the encoded column."""
+
+    @abstractmethod
     def describe(self) -> str:
         """A few words for people, such as `16 values`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values that `from_json` understands."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        return cls(**values)
+        """The inverse of `to_json`.
+
+        Raises:
+            DamagedError: if a value is missing or unknown.
+        """
+        names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if not isinstance(values, dict) or set(values) != names:
+            found = ", ".join(sorted(map(str, values))) if isinstance(values, dict) else repr(values)
+            raise DamagedError(
+                f"the {cls.name} holds {found or 'nothing'}", f"it should hold {', '.join(sorted(names))}"
+            )
+        return cls(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
