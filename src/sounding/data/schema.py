@@ -441,8 +441,8 @@ def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) 
     ]
     listed = "; ".join(
         f'"{name}": ' + ", ".join(f'{count} x "{word}"' for word, count in words.items())
-        for name, words in lost.items()
-    )
+        for name, words in list(lost.items())[:6]
+    ) + (f"; and in {len(lost) - 6} more columns" if len(lost) > 6 else "")
     example = doubtful[0] if doubtful else next(iter(lost))
     return Finding(
         rule="missing-values",

@@ -34,4 +34,15 @@ def recognise(column: Column) -> tuple[str, str]:
     return best, fitting[best].reason
 
 
-__all__ = ["KINDS", "Block", "Column", "Encoded", "Form", "Kind", "Recognition", "recognise"]
+__all__ = [
+    "KINDS",
+    "Block",
+    "Category",
+    "Column",
+    "Encoded",
+    "Form",
+    "Kind",
+    "Number",
+    "Recognition",
+    "recognise",
+]

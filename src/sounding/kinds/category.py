@@ -155,7 +155,7 @@ class Category(Kind):
 
     def decode_target(self, codes: np.ndarray) -> np.ndarray:
         """The labels of codes: an array of str."""
-        return np.array(self.classes, dtype=object)[codes]
+        return np.asarray(np.array(self.classes, dtype=object)[codes])
 
     def block(self, column: str) -> Block:
         """One more code than there are classes."""

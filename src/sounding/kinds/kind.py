@@ -93,7 +93,7 @@ class Column:
         if not self.is_word:
             return np.asarray(pc.is_valid(self.plain))
         if self.is_number:
-            return ~np.isnan(self.numbers)
+            return np.asarray(~np.isnan(self.numbers))
         return np.asarray(pc.is_valid(self.words))
 
     @cached_property
@@ -227,6 +227,10 @@ class Kind(ABC):
         Raises:
             DataError: naming file, line and column of a cell that cannot be encoded.
         """
+
+    def stamp(self, column: Column) -> str:
+        """What the encoded values depend on besides the cells, such as the files that they name; for the cache."""
+        return ""
 
     @abstractmethod
     def block(self, column: str) -> Block:

@@ -32,7 +32,7 @@ EXACT = 2**53
 
 LEADING_ZERO = r"^[+-]?0\d"
 DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
-ORNAMENT = r"[\s\u00a0'’%$€£¥₹]|^(USD|EUR|GBP|CHF|JPY)|(USD|EUR|GBP|CHF|JPY)$"
+ORNAMENT = r"[\s\x{00a0}'’%$€£¥₹]|^(USD|EUR|GBP|CHF|JPY)|(USD|EUR|GBP|CHF|JPY)$"
 """What may surround a number that a person wrote: blanks, percent, currency."""
 ENGLISH = r"^[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d*)?$"
 CONTINENTAL = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?$"
@@ -227,6 +227,8 @@ def almost_numbers(column: Column) -> Finding | None:
         return None
     present = column.present
     count = int(present.sum())
+    if 2 * pc.sum(pc.match_substring_regex(column.words, r"\d")).as_py() < count:
+        return None  # most cells have no digit: words, and the rest of this need not be looked at
     plain = int((~np.isnan(column.numbers[present])).sum())
     loose = max(int((~np.isnan(parse(column, sign)[present])).sum()) for sign in ".,")
     if loose > plain and loose >= 0.97 * count:
@@ -338,7 +340,7 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
 
 def _clipped(values: np.ndarray) -> np.ndarray:
     """Infinities as the largest float64."""
-    return np.clip(values, -LARGEST, LARGEST)
+    return np.asarray(np.clip(values, -LARGEST, LARGEST))
 
 
 def _are(rows: np.ndarray) -> str:
