@@ -1,0 +1,54 @@
+"""The public surface is one list, and it is true."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from pathlib import Path
+
+from torch import nn
+
+import sounding.networks as networks
+
+FOLDER = Path(networks.__file__).parent
+
+
+def modules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules([str(FOLDER)])]
+
+
+def test_all_names_are_there_and_none_is_missing() -> None:
+    assert all(hasattr(networks, name) for name in networks.__all__)
+    imported = {
+        alias.name
+        for node in ast.parse((FOLDER / "__init__.py").read_text()).body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sounding")
+        for alias in node.names
+    }
+    assert imported <= set(networks.__all__)
+
+
+def test_every_network_class_can_be_reached() -> None:
+    """A class with a head and features, in any file, is in the public list."""
+    for name in modules():
+        module = importlib.import_module(f"sounding.networks.{name}")
+        for key, value in vars(module).items():
+            if (
+                isinstance(value, type)
+                and issubclass(value, nn.Module)
+                and hasattr(value, "forward_features")
+            ):
+                assert key in networks.__all__
+
+
+def test_files_can_be_lifted_out() -> None:
+    helpers = {"_choice", "activations", "initialization"}
+    for name in modules():
+        imports = [
+            node.module.removeprefix("sounding.networks.")
+            for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text()))
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sounding")
+        ]
+        allowed = helpers | ({"feedforward"} if name == "tabular" else set())
+        assert set(imports) <= allowed, name

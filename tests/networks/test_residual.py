@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sounding.networks import ResNet, resnet18, resnet34, resnet50
+from sounding.networks.residual import Block, Bottleneck
+
+
+@pytest.mark.parametrize(
+    ("build", "parameters"), [(resnet18, 11_689_512), (resnet34, 21_797_672), (resnet50, 25_557_032)]
+)
+def test_parameter_counts_are_those_of_the_paper(build: Callable[..., ResNet], parameters: int) -> None:
+    network = build(3, 1000, picture_size=(224, 224))
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def shape_after(network: ResNet, part: str, size: tuple[int, int]) -> tuple[int, ...]:
+    values = network.stem(torch.zeros(1, 3, *size))
+    return tuple(values.shape[1:]) if part == "stem" else tuple(network.blocks(values).shape[1:])
+
+
+@pytest.mark.parametrize(
+    ("size", "stem", "blocks"),
+    [
+        ((224, 224), (64, 56, 56), (512, 7, 7)),
+        ((96, 130), (64, 24, 33), (512, 3, 5)),
+        ((32, 32), (64, 32, 32), (512, 4, 4)),
+        ((8, 8), (64, 8, 8), (512, 1, 1)),
+        ((1, 3), (64, 1, 3), (512, 1, 1)),
+    ],
+)
+def test_the_stem_suits_the_size(
+    size: tuple[int, int], stem: tuple[int, int, int], blocks: tuple[int, int, int]
+) -> None:
+    network = resnet18(3, 10, picture_size=size).eval()
+    assert shape_after(network, "stem", size) == stem
+    assert shape_after(network, "blocks", size) == blocks
+
+
+@pytest.mark.parametrize("build", [Block, Bottleneck])
+def test_a_block_begins_as_the_identity(build: type[Block] | type[Bottleneck]) -> None:
+    channels = 4 * build.expansion
+    x = torch.randn(2, channels, 6, 6).relu()
+    assert torch.equal(build(channels, 4, 1, "relu").eval()(x), x)
+
+
+def test_a_block_is_the_formula_of_the_paper() -> None:
+    torch.manual_seed(0)
+    block = Block(2, 3, 2, "relu").eval()
+    for layer in block.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.bias, layer.running_mean):
+                nn.init.normal_(tensor)
+            nn.init.uniform_(layer.running_var, 0.5, 2.0)
+
+    def norm(x: torch.Tensor, layer: nn.BatchNorm2d) -> torch.Tensor:
+        scale = layer.weight / (layer.running_var + layer.eps).sqrt()
+        return (x - layer.running_mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1) + layer.bias.view(
+            1, -1, 1, 1
+        )
+
+    x = torch.randn(2, 2, 7, 7)
+    first, norm1, _, second, norm2 = block.change
+    projection, norm3 = block.shortcut
+    hidden = torch.relu(norm(F.conv2d(x, first.weight, stride=2, padding=1), norm1))
+    change = norm(F.conv2d(hidden, second.weight, padding=1), norm2)
+    expected = torch.relu(norm(F.conv2d(x, projection.weight, stride=2), norm3) + change)
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_stages_and_depths_must_match() -> None:
+    with pytest.raises(ValueError, match="2 stages and depths 3"):
+        ResNet(1, 2, picture_size=(8, 8), hidden_sizes=[4, 8], depths=[1, 1, 1])
+
+
+def test_grey_pictures_in_channels_last_give_the_same_answer() -> None:
+    torch.manual_seed(0)
+    network = ResNet(1, 10, picture_size=(28, 28)).eval()
+    x = torch.randn(2, 1, 28, 28)
+    expected = network(x)
+    network = network.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        network(x.to(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5
+    )
