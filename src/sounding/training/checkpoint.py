@@ -118,15 +118,15 @@ def load(place: Path) -> tuple[dict[str, dict[str, Tensor]], Any]:
     Raises:
         DamagedError: if anything is not as it was written.
     """
-    names = verify_manifest(place)
+    files = verify_manifest(place)
     try:
         tensors = {
-            name.removesuffix(".safetensors"): safetensors.torch.load_file(place / name)
-            for name in names
+            name.removesuffix(".safetensors"): safetensors.torch.load(content)
+            for name, content in files.items()
             if name.endswith(".safetensors")
         }
-        return tensors, json.loads((place / STATE).read_bytes())
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        return tensors, json.loads(files[STATE])
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
         raise DamagedError(f"cannot be read: {error}", file=place) from None
 
 
@@ -137,13 +137,13 @@ def write_manifest(folder: Path) -> None:
         if path.name != MANIFEST:
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
-            files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+            files[path.name] = _fingerprint(path.read_bytes())
     _write(folder / MANIFEST, _manifest_bytes(files))
     _flush_folder(folder)
 
 
-def verify_manifest(folder: Path) -> list[str]:
-    """The names of a folder's files, after each has been compared with the manifest.
+def verify_manifest(folder: Path) -> dict[str, bytes]:
+    """The content of every file of a folder, read once and compared with the manifest before anything trusts it.
 
     Raises:
         DamagedError: listing up to ten files that are missing, foreign, a link, or changed; any single changed
@@ -153,30 +153,28 @@ def verify_manifest(folder: Path) -> list[str]:
         raise DamagedError("is a link", "put the folder itself here", file=folder)
     try:
         raw = (folder / MANIFEST).read_bytes()
-        files = json.loads(raw)["files"]
-        intact = raw == _manifest_bytes(files)
-        expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        expected = json.loads(raw)["files"]
+        intact = raw == _manifest_bytes(expected)
+    except (OSError, ValueError, KeyError, TypeError):
         intact, expected = False, {}
     if not intact:
         raise DamagedError(f"{MANIFEST} is missing or changed", file=folder)
 
+    contents: dict[str, bytes] = {}
     there = {path.name: path for path in folder.iterdir() if path.name != MANIFEST}
     problems = [f"{name} is missing" for name in expected if name not in there]
-    problems += [f"{name} does not belong here" for name in there if name not in expected]
-    for name, (size, digest) in expected.items():
-        if name not in there:
-            continue
-        path = there[name]
-        if path.is_symlink() or not path.is_file():
+    for name, path in sorted(there.items()):
+        if name not in expected:
+            problems.append(f"{name} does not belong here")
+        elif path.is_symlink() or not path.is_file():
             problems.append(f"{name} is not a plain file")
-        elif path.stat().st_size != size:
-            problems.append(f"{name} has {path.stat().st_size} bytes, not {size}")
-        elif _sha256(path) != digest:
-            problems.append(f"{name} has changed since it was written")
+        else:
+            contents[name] = path.read_bytes()
+            if _fingerprint(contents[name]) != expected[name]:
+                problems.append(f"{name} has changed since it was written")
     if problems:
         raise DamagedError(_up_to_ten(problems), file=folder)
-    return list(expected)
+    return contents
 
 
 def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, file: object = None) -> None:
@@ -256,9 +254,8 @@ def _manifest_bytes(files: Any) -> bytes:
     return json.dumps({"files": files, "sha256": digest}, indent=1, sort_keys=True).encode()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _fingerprint(content: bytes) -> dict[str, Any]:
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -139,30 +139,24 @@ class Trainer:
     ) -> None:
         if (network is None) == (players is None):
             raise RecipeError("a trainer needs a network, or players", "give one of the two")
-        given: dict[str, Any] = {
-            "epochs": epochs,
-            "time": time,
-            "batch_size": batch_size,
-            "warmup": warmup,
-            "clip_norm": clip_norm,
-            "patience": patience,
-            "precision": precision,
-            "channels_last": channels_last,
-            "threads": threads,
-            "device": device,
-            "schedule": schedule if isinstance(schedule, str) else None,
-        }
         recipe = replace(
-            recipe or TrainingRecipe(), **{name: v for name, v in given.items() if v is not None}
+            recipe if recipe is not None else TrainingRecipe(),
+            **_given(
+                epochs=epochs,
+                time=time,
+                batch_size=batch_size,
+                schedule=schedule if isinstance(schedule, str) else None,
+                warmup=warmup,
+                clip_norm=clip_norm,
+                patience=patience,
+                precision=precision,
+                channels_last=channels_last,
+                threads=threads,
+                device=device,
+            ),
         )
-        chosen = {
-            "name": optimizer if isinstance(optimizer, str) else None,
-            "lr": lr,
-            "weight_decay": weight_decay,
-        }
-        recipe.optimizer = replace(
-            recipe.optimizer, **{name: v for name, v in chosen.items() if v is not None}
-        )
+        name = optimizer if isinstance(optimizer, str) else None
+        recipe.optimizer = replace(recipe.optimizer, **_given(name=name, lr=lr, weight_decay=weight_decay))
 
         self.recipe, self.seed, self.monitor, self.maximize = recipe, seed, monitor, maximize
         self.device = find_device(recipe.device)
@@ -647,6 +641,10 @@ def mse(outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor
 
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": mse}
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _named_loss(loss: str | Loss) -> Loss:
