@@ -1,0 +1,628 @@
+"""Figures as SVG markup: pure functions of plain numbers, drawn in the page's own colours.
+
+Colours are classes of the page's style sheet, so a figure looks right in light, dark and print. Every figure
+says in words what it shows (`<title>`, `<desc>`). Sizes are units of a view box about as wide as a phone, so
+letters stay readable there. Values that are missing or not finite leave a gap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from sounding.report.words import is_interval, is_number, number, percent, plural, shorten, visible
+
+WIDTH = 440
+LETTER = 6.6
+"""Average width of a letter of the 12-unit type."""
+MOST_POINTS = 400
+"""Points of a line that are drawn; of longer ones the extremes are kept."""
+MOST_PROBES = 120
+"""Places of a chart that answer to the pointer."""
+MOST_DOTS = 1500
+MOST_CLASSES = 100
+"""A larger confusion matrix shows only the classes with the most mistakes."""
+
+
+def element(name: str, *children: object, **attributes: object) -> Markup:
+    """One SVG or HTML element; attribute names with `_` for `-`, and `class_` for `class`; everything is escaped.
+
+    >>> element("text", "a < b", x=1.25, class_="tick")
+    Markup('<text x="1.2" class="tick">a &lt; b</text>')
+    """
+    written = "".join(
+        f' {key if key == "viewBox" else key.rstrip("_").replace("_", "-")}="{escape(_attribute(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inner = Markup("").join(escape(visible(child)) for child in children)
+    return Markup(f"<{name}{written}>{inner}</{name}>")  # every part was escaped above
+
+
+def _attribute(value: object) -> str:
+    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(visible(value))
+
+
+def svg(
+    title: str, description: str, width: float, height: float, *children: object, class_: str = "figure"
+) -> Markup:
+    """A whole figure that scales with the page and tells in words what it shows."""
+    return element(
+        "svg",
+        element("title", title),
+        element("desc", description),
+        *children,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        role="img",
+        class_=class_,
+    )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where values lie on a stretch of the drawing.
+
+    >>> Scale(0, 10, 100, 200)(5)
+    150.0
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    @classmethod
+    def around(
+        cls, values: Iterable[Any], start: float, end: float, *, pad: float = 0.05, logarithmic: bool = False
+    ) -> Scale:
+        """A scale that holds all finite values with some room; any scale where there are none."""
+        finite = [float(value) for value in values if is_number(value) and (value > 0 or not logarithmic)]
+        low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+        if logarithmic:
+            room = (high / low) ** pad if high > low else 2
+            return cls(low / room, high * room, start, end, logarithmic)
+        room = (high - low) * pad or abs(high) * 0.1 or 1.0
+        return cls(low - room, high + room, start, end)
+
+    def __call__(self, value: float) -> float:
+        """The place of a value; values beyond the ends lie at the ends."""
+        place, low, high = (
+            math.log(max(v, 1e-300)) if self.logarithmic else v for v in (value, self.low, self.high)
+        )
+        share = (place / 2 - low / 2) / (
+            high / 2 - low / 2
+        )  # halves: the span of the largest floats is no float
+        return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
+
+    def ticks(self, most: int = 5) -> list[tuple[float, str]]:
+        """Round values on the scale, and how to write them."""
+        if self.logarithmic:
+            return [(value, number(value, 1)) for value in _powers(self.low, self.high, most)]
+        values = nice_ticks(self.low, self.high, most)
+        step = values[1] - values[0] if len(values) > 1 else 0.0
+        return [(value, _tick_label(value, step)) for value in values]
+
+
+def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """At most `most` + 1 multiples of 1, 2 or 5 times a power of ten that lie in [low, high].
+
+    >>> nice_ticks(0.03, 0.97)
+    [0.2, 0.4, 0.6, 0.8]
+    """
+    span = high - low
+    if not math.isfinite(span) or span <= 1e-12 * max(abs(low), abs(high)):
+        return [low] if low == high else [low, high]
+    rough = span / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+def _tick_label(value: float, step: float) -> str:
+    if value == 0:
+        return "0"
+    if step == 0 or max(abs(value), step) >= 1e6 or step < 1e-4:
+        return number(float(value), 2)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def _powers(low: float, high: float, most: int) -> list[float]:
+    """Powers of ten in [low, high], thinned; with their halves and fifths where there are too few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    whole = [
+        10.0**p for p in range(first, last + 1, max(1, (last - first) // most)) if low <= 10.0**p <= high
+    ]
+    if len(whole) > 2:
+        return whole
+    return [f * 10.0**p for p in range(first, last + 1) for f in (1, 2, 5) if low <= f * 10.0**p <= high]
+
+
+def thin(values: Sequence[Any], most: int) -> list[int]:
+    """Positions of at most about `most` values that keep the look of a line: ends, extremes and gaps.
+
+    >>> thin([0, 0, 9, 0, 0, 0], most=6)
+    [0, 1, 2, 3, 4, 5]
+    """
+    if len(values) <= most:
+        return list(range(len(values)))
+    kept = {0, len(values) - 1}
+    buckets = max(1, most // 3)
+    for bucket in range(buckets):
+        here = range(bucket * len(values) // buckets, (bucket + 1) * len(values) // buckets)
+        finite = [i for i in here if is_number(values[i])]
+        if finite:
+            kept |= {min(finite, key=lambda i: values[i]), max(finite, key=lambda i: values[i])}
+        if len(finite) < len(here):
+            kept.add(next(i for i in here if not is_number(values[i])))
+    return sorted(kept)
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` positions out of `count`, evenly spread, both ends among them.
+
+    >>> evenly(100, 4)
+    [0, 33, 66, 99]
+    """
+    return list(range(count)) if count <= most else [i * (count - 1) // (most - 1) for i in range(most)]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart: its name, its values (None and NaN leave gaps), its class of colour."""
+
+    name: str
+    values: Sequence[Any]
+    class_: str = "accent"
+
+    def __str__(self) -> str:
+        finite = [value for value in self.values if is_number(value)]
+        if not finite:
+            return f"{self.name}: no values."
+        return (
+            f"{self.name}: from {number(finite[0])} to {number(finite[-1])}, "
+            f"lowest {number(min(finite))}, highest {number(max(finite))}."
+        )
+
+
+def line_chart(
+    title: str,
+    positions: Sequence[float],
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    mark: float | None = None,
+    mark_label: str = "",
+    wide_range: bool = False,
+    show: Callable[[Any], str] = number,
+    height: float = 250,
+) -> Markup:
+    """Lines over common positions, with one position marked; a pointer held over it reads out the values.
+
+    wide_range:  draw on a logarithmic axis when the values span more than a factor of thirty.
+    show:        how a value is written when it is read out.
+    """
+    values = [value for line in lines for value in line.values if is_number(value)]
+    logarithmic = wide_range and bool(values) and min(values) > 0 and max(values) > 30 * min(values)
+    top, bottom, right = 30.0, height - 40, WIDTH - 12.0
+    y = Scale.around(values, bottom, top, logarithmic=logarithmic)
+    y_ticks = y.ticks()
+    left = _margin(label for _, label in y_ticks)
+    x = (
+        Scale.around(positions, left, right, pad=0)
+        if len(positions) > 1
+        else Scale.around(positions, left, right)
+    )
+    parts = [
+        *_axes(x, y, y_ticks, whole=True),
+        _axis_name(x, bottom, x_label + (", logarithmic" * logarithmic)),
+    ]
+    if mark is not None:
+        parts += [
+            element("line", x1=x(mark), x2=x(mark), y1=top, y2=bottom, class_="mark"),
+            _label(x(mark), top - 6, mark_label, left, right, "mark-label"),
+        ]
+    for line in lines:
+        kept = thin(line.values, MOST_POINTS)
+        points = [(x(positions[i]), y(line.values[i]) if is_number(line.values[i]) else None) for i in kept]
+        parts.append(element("path", d=_path(points), class_=f"line {line.class_}"))
+        here = [v for p, v in zip(positions, line.values, strict=True) if p == mark and is_number(v)]
+        if mark is not None and here:
+            parts.append(element("circle", cx=x(mark), cy=y(here[0]), r=4, class_=f"dot {line.class_}"))
+    parts += _probes(positions, lines, x, y, x_label, show)
+    return svg(title, " ".join(map(str, lines)), WIDTH, height, *parts)
+
+
+def _path(points: Iterable[tuple[float, float | None]]) -> str:
+    """Path data through points; a missing height lifts the pen. A lone point becomes a dot (the caps are round)."""
+    written, pen_down = [], False
+    for px, py in points:
+        if py is not None:
+            written.append(f"{'L' if pen_down else 'M'}{px:.1f} {py:.1f}" + ("" if pen_down else "h0"))
+        pen_down = py is not None
+    return "".join(written)
+
+
+def _probes(
+    positions: Sequence[float],
+    lines: Sequence[Line],
+    x: Scale,
+    y: Scale,
+    x_label: str,
+    show: Callable[[Any], str],
+) -> list[Markup]:
+    """Invisible strips that show, under the pointer, where it is and what the values are there."""
+    probes = []
+    kept = evenly(len(positions), MOST_PROBES)
+    places = [x(positions[i]) for i in kept]
+    for k, i in enumerate(kept):
+        start = x.start if k == 0 else (places[k - 1] + places[k]) / 2
+        end = x.end if k == len(kept) - 1 else (places[k] + places[k + 1]) / 2
+        seen = [line for line in lines if is_number(line.values[i])]
+        words = ", ".join(
+            [f"{x_label} {number(positions[i])}", *(f"{n.name} {show(n.values[i])}" for n in seen)]
+        )
+        probes.append(
+            element(
+                "g",
+                element(
+                    "rect",
+                    x=start,
+                    y=y.end,
+                    width=max(0.5, end - start),
+                    height=y.start - y.end,
+                    class_="strip",
+                ),
+                element("line", x1=places[k], x2=places[k], y1=y.end, y2=y.start, class_="hair"),
+                *(
+                    element("circle", cx=places[k], cy=y(n.values[i]), r=3, class_=f"dot {n.class_}")
+                    for n in seen
+                ),
+                element("rect", x=0, y=0, width=WIDTH, height=y.end - 5, class_="paper"),
+                element("text", words, x=x.start, y=y.end - 12, class_="reading"),
+                class_="probe",
+            )
+        )
+    return probes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row of an interval chart: a value, the interval around it, and how the value is written."""
+
+    name: str
+    value: Any
+    interval: Any = None
+    label: str = ""
+    main: bool = False
+
+
+def interval_chart(
+    title: str,
+    rows: Sequence[Measured],
+    *,
+    zero: bool = False,
+    tick: Callable[[float], str] | None = None,
+    x_label: str = "",
+) -> Markup:
+    """Values as dots with their intervals, one row each, the main row's interval drawn through all of them.
+
+    zero:  draw the line of no difference. Rows too far away to share a scale with the others become arrows.
+    """
+    step, top, left, right = 44.0, 8.0, 8.0, WIDTH - 8.0
+    bottom = top + step * len(rows)
+    inner, outer = left + 10, right - 10
+    near = _near(rows)
+    x = Scale.around(
+        [*(end for row in near for end in _ends(row)), *([0.0] if zero else [])], inner, outer, pad=0.08
+    )
+    parts: list[Markup] = []
+    for value, label in x.ticks(4):
+        place = x(value)
+        parts.append(element("line", x1=place, x2=place, y1=top, y2=bottom, class_="grid"))
+        written = tick(value) if tick else label
+        parts.append(element("text", written, x=place, y=bottom + 16, class_="tick middle"))
+    if zero:
+        parts.append(element("line", x1=x(0), x2=x(0), y1=top, y2=bottom, class_="zero"))
+    for row in rows:
+        if row.main and is_interval(row.interval):
+            low, high = map(x, row.interval)
+            parts.insert(
+                0, element("rect", x=low, y=top, width=high - low, height=bottom - top, class_="band")
+            )
+    for i, row in enumerate(rows):
+        name_y, dot_y = top + step * i + 14, top + step * i + 29
+        class_ = "accent" if row.main else "plain"
+        parts.append(element("text", shorten(row.name, 38), x=left, y=name_y, class_=f"name {class_}"))
+        parts.append(element("text", row.label, x=right, y=name_y, class_=f"value end {class_}"))
+        if not is_number(row.value):
+            continue
+        if row not in near:
+            tip, back = (left, 9) if row.value < x.low else (right, -9)
+            parts.append(
+                element(
+                    "path", d=f"M{tip} {dot_y}l{back} -5v10z", class_=f"dot {class_}"
+                )  # the value lies out there
+            )
+            continue
+        if is_interval(row.interval):
+            low, high = map(x, row.interval)
+            parts.append(element("line", x1=low, x2=high, y1=dot_y, y2=dot_y, class_=f"whisker {class_}"))
+        parts.append(
+            element("circle", cx=x(row.value), cy=dot_y, r=6 if row.main else 5, class_=f"dot {class_}")
+        )
+    if x_label:
+        parts.append(element("text", x_label, x=WIDTH / 2, y=bottom + 34, class_="axis middle"))
+    words = " ".join(f"{row.name}: {row.label or number(row.value)}." for row in rows)
+    return svg(title, words, WIDTH, bottom + (42 if x_label else 24), *parts)
+
+
+def _ends(row: Measured) -> list[Any]:
+    return [row.value, *(row.interval if is_interval(row.interval) else [])]
+
+
+def _near(rows: Sequence[Measured]) -> list[Measured]:
+    """The rows that share a scale: a row that alone would stretch it threefold is left out."""
+    near = [row for row in rows if is_number(row.value)]
+
+    def span(some: Sequence[Measured]) -> float:
+        ends = [end for row in some for end in _ends(row)]
+        return float(max(ends) - min(ends)) if ends else 0.0
+
+    centre = next((row.value for row in near if row.main), None)
+    if centre is None:
+        return near
+    while len(near) > 2:
+        farthest = max(near, key=lambda row: abs(row.value - centre))
+        rest = [row for row in near if row is not farthest]
+        if farthest.main or span(near) <= 3 * span(rest):
+            break
+        near = rest
+    return near
+
+
+def heat_map(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> Markup:
+    """A confusion matrix: rows are true classes, columns predicted ones, shades are shares of a row.
+
+    counts:  (C, C) whole numbers. Cells of zero are not drawn; numbers are written where they fit.
+    """
+    names = [str(visible(label)) for label in labels]
+    written = len(names) <= 12
+    limit = 12 if len(names) <= 30 else 0
+    shown = [shorten(name, limit) if limit else "" for name in names]
+    widest = max((len(name) for name in shown), default=0) * LETTER
+    left, top, right = 26 + widest, 22.0, WIDTH - 6.0
+    cell = min(46.0, (right - left) / max(1, len(names)))
+    flat = widest < cell - 4
+    bottom = top + cell * len(names)
+    tall = 18 if flat else 8 + 0.75 * widest
+    size = max(7.0, min(12.0, cell * 0.9))
+    parts: list[Markup] = [
+        element("rect", x=left, y=top, width=cell * len(names), height=cell * len(names), class_="empty"),
+        element("text", "true", x=left - 6, y=top - 8, class_="axis end"),
+        element("text", "predicted →", x=left, y=top - 8, class_="axis"),
+    ]
+    gap = 1 if len(names) <= 40 else 0
+    for row, line in enumerate(counts):
+        total = sum(value for value in line if is_number(value)) or 1
+        y = top + cell * row
+        if limit:
+            parts.append(
+                element(
+                    "text",
+                    shown[row],
+                    x=left - 6,
+                    y=y + cell / 2 + size / 3,
+                    class_="tick end",
+                    font_size=size,
+                )
+            )
+            at = left + cell * (row + 0.5)
+            turn = None if flat else f"rotate(-42 {at:.1f} {bottom + 12:.1f})"
+            kind = "tick middle" if flat else "tick end"
+            parts.append(
+                element("text", shown[row], x=at, y=bottom + 14, class_=kind, font_size=size, transform=turn)
+            )
+        for column, value in enumerate(line):
+            if not is_number(value) or value <= 0:
+                continue
+            share = value / total
+            x = left + cell * column
+            shade = 0.12 + 0.88 * share
+            said = f"{names[row]} → {names[column]}: {number(value)} of {number(total)} ({percent(share)})"
+            kind = "hit" if row == column else "miss"
+            parts.append(
+                element(
+                    "rect",
+                    element("title", said),
+                    x=x + gap / 2,
+                    y=y + gap / 2,
+                    width=cell - gap,
+                    height=cell - gap,
+                    class_=kind,
+                    fill_opacity=f"{shade:.2f}",
+                )
+            )
+            if written:
+                over = "over" if share > 0.5 else "under"
+                at_x, at_y = x + cell / 2, y + cell / 2 + 4
+                parts.append(element("text", number(value), x=at_x, y=at_y, class_=f"count middle {over}"))
+    right_ones = sum(line[i] for i, line in enumerate(counts) if is_number(line[i]))
+    everything = sum(value for line in counts for value in line if is_number(value))
+    said = f"{len(names)} classes; {number(right_ones)} of {number(everything)} on the diagonal, where both agree."
+    return svg("Confusion matrix", said, WIDTH, bottom + (tall if limit else 6) + 6, *parts)
+
+
+def calibration_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:
+    """Observed accuracy over stated confidence, bin by bin, against the diagonal where both agree."""
+    kept = [
+        b for b in bins if is_number(b.get("confidence")) and is_number(b.get("accuracy")) and b.get("count")
+    ]
+    top, bottom, right, height = 12.0, 280.0, WIDTH - 12.0, 322.0
+    y = Scale(0, 1, bottom, top)
+    ticks = [(value, percent(value, 0)) for value in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    left = _margin(label for _, label in ticks)
+    x = Scale(0, 1, left, right)
+    parts = [*_axes(x, y, ticks, x_ticks=ticks)]
+    parts.append(element("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="diagonal"))
+    parts.append(_axis_name(x, bottom, "confidence the model states"))
+    parts.append(element("text", "share it gets right", x=left + 8, y=top + 12, class_="axis"))
+    largest = max((b["count"] for b in kept), default=1)
+    points = [(x(b["confidence"]), y(b["accuracy"])) for b in kept]
+    for bin_, (px, py) in zip(kept, points, strict=True):
+        parts.append(element("line", x1=px, x2=px, y1=y(bin_["confidence"]), y2=py, class_="miss-line"))
+    parts.append(element("path", d=_path(points), class_="line accent thin"))
+    for bin_, (px, py) in zip(kept, points, strict=True):
+        rows = plural(bin_["count"], "row")
+        said = f"{percent(bin_['confidence'])} sure, right in {percent(bin_['accuracy'])} of {rows}"
+        radius = 3 + 6 * math.sqrt(bin_["count"] / largest)
+        parts.append(element("circle", element("title", said), cx=px, cy=py, r=radius, class_="dot accent"))
+    said = " ".join(f"{percent(b['confidence'])} stated, {percent(b['accuracy'])} right." for b in kept)
+    return svg("Stated confidence against observed accuracy", said, WIDTH, height, *parts)
+
+
+def scatter_chart(truth: Sequence[Any], prediction: Sequence[Any], *, unit: str = "") -> Markup:
+    """Predicted over true values, with the diagonal of perfect predictions; both axes share one scale."""
+    pairs = [(t, p) for t, p in zip(truth, prediction, strict=False) if is_number(t) and is_number(p)]
+    shown = [pairs[i] for i in evenly(len(pairs), MOST_DOTS)]
+    top, bottom, right, height = 12.0, 330.0, WIDTH - 12.0, 372.0
+    y = Scale.around([value for pair in pairs for value in pair], bottom, top)
+    y_ticks = y.ticks()
+    left = _margin(label for _, label in y_ticks)
+    x = Scale(y.low, y.high, left, right)
+    named = f" ({unit})" if unit else ""
+    parts = [*_axes(x, y, y_ticks, x_ticks=y_ticks), _axis_name(x, bottom, f"true value{named}")]
+    parts.append(element("line", x1=left, y1=bottom, x2=right, y2=top, class_="diagonal"))
+    parts.append(element("text", "predicted", x=left + 8, y=top + 12, class_="axis"))
+    dots = "".join(f"M{x(t):.1f} {y(p):.1f}h0" for t, p in shown)
+    parts.append(element("path", d=dots, class_="dots"))
+    said = f"{plural(len(pairs), 'row')}; perfect predictions lie on the diagonal." + (
+        f" {number(len(shown))} of them are drawn." if len(shown) < len(pairs) else ""
+    )
+    return svg("Predicted against true values", said, WIDTH, height, *parts)
+
+
+def histogram(
+    title: str, edges: Sequence[Any], counts: Sequence[Any], *, x_label: str, zero: bool = False
+) -> Markup:
+    """How often values fall between edges; `zero` draws a line at zero."""
+    height, top, bottom, right = 250.0, 12.0, 208.0, WIDTH - 12.0
+    y = Scale(0, max((c for c in counts if is_number(c)), default=0) * 1.05 or 1, bottom, top)
+    y_ticks = [(value, label) for value, label in y.ticks(4) if value == int(value)]
+    left = _margin(label for _, label in y_ticks)
+    x = Scale.around(edges, left, right, pad=0)
+    parts = [*_axes(x, y, y_ticks), _axis_name(x, bottom, x_label)]
+    parts += _bars(edges, counts, x, y, gap=1)
+    if zero:
+        parts.append(element("line", x1=x(0), x2=x(0), y1=top, y2=bottom, class_="diagonal"))
+    return svg(title, _spread(edges, counts), WIDTH, height, *parts)
+
+
+def sparkline(edges: Sequence[Any], counts: Sequence[Any]) -> Markup:
+    """A histogram the size of a few words."""
+    width, height = 220.0, 44.0
+    x = Scale.around(edges, 0, width, pad=0)
+    y = Scale(0, max((c for c in counts if is_number(c)), default=0) or 1, height, 0)
+    base = element("line", x1=0, x2=width, y1=height, y2=height, class_="baseline")
+    bars = _bars(edges, counts, x, y, gap=1)
+    return svg("Histogram", _spread(edges, counts), width, height + 1, *bars, base, class_="figure sparkline")
+
+
+def bar(share: Any, class_: str = "bar") -> Markup:
+    """A bar whose length is a share of the space there is; decoration of a number that is written beside it."""
+    length = min(1.0, max(0.0, share)) if is_number(share) else 0.0
+    full = element("rect", width="100%", height="100%", class_="rail")
+    part = element("rect", width=f"{100 * length:.1f}%", height="100%", class_=class_)
+    return element("svg", full, part, class_="share", aria_hidden="true")
+
+
+def stacked_bar(title: str, parts: Sequence[tuple[str, Any]]) -> Markup:
+    """Parts of a whole side by side, each named by its tooltip."""
+    known = [(name, value) for name, value in parts if is_number(value) and value > 0]
+    total = sum(value for _, value in known) or 1
+    shapes, start = [], 0.0
+    for i, (name, value) in enumerate(known):
+        length = 100 * value / total
+        said = element("title", f"{name}: {number(value)} ({percent(value / total)})")
+        shapes.append(
+            element(
+                "rect",
+                said,
+                x=f"{start:.2f}%",
+                width=f"{length:.2f}%",
+                height="100%",
+                class_=f"part{i % 3 + 1}",
+            )
+        )
+        start += length
+    words = ", ".join(f"{name} {number(value)}" for name, value in known)
+    return element(
+        "svg", element("title", title), element("desc", words), *shapes, role="img", class_="share stacked"
+    )
+
+
+def _bars(edges: Sequence[Any], counts: Sequence[Any], x: Scale, y: Scale, *, gap: float) -> list[Markup]:
+    bars = []
+    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=False):
+        if not (is_number(low) and is_number(high) and is_number(count)) or count <= 0:
+            continue
+        said = element("title", f"{number(low)} to {number(high)}: {number(count)}")
+        height = max(1.0, y.start - y(count))  # a single row among thousands is still seen
+        width = max(0.5, x(high) - x(low) - gap)
+        bars.append(
+            element("rect", said, x=x(low), y=y.start - height, width=width, height=height, class_="bar")
+        )
+    return bars
+
+
+def _spread(edges: Sequence[Any], counts: Sequence[Any]) -> str:
+    known = [(count, i) for i, count in enumerate(counts) if is_number(count)]
+    if not known or len(edges) < 2:
+        return "No values."
+    most, i = max(known, key=lambda pair: pair[0])
+    where = f"between {number(edges[i])} and {number(edges[i + 1])}" if i + 1 < len(edges) else "at the end"
+    return f"From {number(edges[0])} to {number(edges[-1])}; most, {number(most)}, {where}."
+
+
+def _margin(labels: Iterable[str]) -> float:
+    """Room left of the axis for the longest of its labels."""
+    return 14 + LETTER * max((len(label) for label in labels), default=1)
+
+
+def _axes(
+    x: Scale,
+    y: Scale,
+    y_ticks: Sequence[tuple[float, str]],
+    *,
+    x_ticks: Sequence[tuple[float, str]] | None = None,
+    whole: bool = False,
+) -> list[Markup]:
+    """Grid lines with their values; `whole` keeps only whole numbers on the horizontal axis."""
+    parts = []
+    for value, label in y_ticks:
+        parts.append(element("line", x1=x.start, x2=x.end, y1=y(value), y2=y(value), class_="grid"))
+        parts.append(element("text", label, x=x.start - 8, y=y(value) + 4, class_="tick end"))
+    for value, label in x.ticks(6) if x_ticks is None else x_ticks:
+        if whole and value != int(value):
+            continue
+        parts.append(element("line", x1=x(value), x2=x(value), y1=y.start, y2=y.start + 4, class_="stub"))
+        parts.append(element("text", label, x=x(value), y=y.start + 17, class_="tick middle"))
+    parts.append(element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="baseline"))
+    return parts
+
+
+def _axis_name(x: Scale, bottom: float, name: str) -> Markup:
+    return element("text", name, x=(x.start + x.end) / 2, y=bottom + 34, class_="axis middle")
+
+
+def _label(x: float, y: float, words: str, left: float, right: float, class_: str) -> Markup:
+    """A label centred on a place, or pushed inwards where it would leave the drawing."""
+    half = len(words) * LETTER / 2
+    anchor, at = ("", left) if x - half < left else ("end", right) if x + half > right else ("middle", x)
+    return element("text", words, x=at, y=y, class_=f"{class_} {anchor}".strip())

@@ -1,0 +1,144 @@
+"""The page of a run: one HTML file that needs nothing else, loads nothing and contains no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+import webbrowser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, PackageLoader
+from markupsafe import Markup
+
+from sounding.errors import DataError
+from sounding.report import figures, words
+from sounding.report.sections import sections
+
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0b6284"/>'
+    '<path d="M16 5v17M11 17l5 6 5-6M8 27h16" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round"/></svg>'
+)
+
+
+def render(results: Mapping[str, Any], recipe_toml: str = "") -> str:
+    """The page, from the plain values of `results.json` and the text of `recipe.toml`.
+
+    A part whose values are missing is left out. Text from the data is shown as text, whatever it looks like.
+
+    >>> "&lt;script&gt;" in render({"run": "runs/<script>"})
+    True
+    """
+    environment = Environment(
+        loader=PackageLoader("sounding.report"),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        {
+            name: getattr(words, name)
+            for name in (
+                "number",
+                "percent",
+                "duration",
+                "plural",
+                "moment",
+                "shorten",
+                "as_text",
+                "metric_name",
+            )
+        }
+    )
+    environment.filters["bar"] = figures.bar
+    environment.tests["picture"] = is_picture
+    style = _source(environment, "style.css")
+    parts = sections(results, recipe_toml)
+    return environment.get_template("page.html").render(
+        title=Path(str(results.get("run") or "")).name or "A run",
+        results=results,
+        sections=parts,
+        style=Markup(style),  # our own file
+        policy=_policy(style),
+        icon="data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode(),
+    )
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` of a run folder, whole or not at all, and say where it is.
+
+    Raises:
+        DataError: if the folder holds no results of a finished run, or they cannot be read.
+    """
+    folder = Path(folder)
+    source = folder / "results.json"
+    if not source.is_file():
+        raise DataError("there are no results", "give the folder of a run that has finished", file=source)
+    try:
+        results = json.loads(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"this is not JSON: {error}", "resume the run to write it again", file=source
+        ) from None
+    if not isinstance(results, dict):
+        raise DataError("this holds no results", "resume the run to write it again", file=source)
+    recipe = folder / "recipe.toml"
+    page = render(results, recipe.read_text(encoding="utf-8") if recipe.is_file() else "")
+    return _write_whole(folder / "report.html", page)
+
+
+def open_in_browser(page: Path) -> bool:
+    """Show a page in the user's browser; False where there is none."""
+    return webbrowser.open(Path(page).resolve().as_uri())
+
+
+def is_picture(value: Any) -> bool:
+    """Whether a value is a picture written out as a data URI of a bitmap (drawings could hold other things)."""
+    if not isinstance(value, str):
+        return False
+    head, comma, body = value.partition(";base64,")
+    known = head in {f"data:image/{kind}" for kind in ("png", "jpeg", "gif", "webp")}
+    return (
+        known
+        and bool(comma)
+        and body.isascii()
+        and body.rstrip("=").replace("+", "").replace("/", "").isalnum()
+    )
+
+
+def _shown(value: Any) -> Any:
+    return words.MISSING if value is None else words.visible(value)
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _policy(style: str) -> str:
+    """What the browser may do with the page: apply this very style sheet and show pictures that are in the page."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _write_whole(path: Path, text: str) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # a temporary file is closed to everyone else
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return path
