@@ -71,7 +71,10 @@ def _read(place: Path) -> Encoded | None:
     if not place.is_dir():
         return None
     try:
-        manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        stated, _, text = (place / "manifest.json").read_text(encoding="utf-8").partition("\n")
+        if stated != hashlib.sha256(text.encode()).hexdigest():
+            raise ValueError(f"the manifest of {place} is damaged")
+        manifest = json.loads(text)
         blocks = {block["name"]: _array(place, block) for block in manifest["blocks"]}
         findings = tuple(Finding.from_json(values) for values in manifest["findings"])
         os.utime(place)
@@ -104,8 +107,9 @@ def _write(encoded: Encoded, place: Path) -> None:
                 blocks.append(
                     {"name": name, "file": number, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
                 )
-        manifest = {"blocks": blocks, "findings": [finding.to_json() for finding in encoded.findings]}
-        (temporary / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        text = json.dumps({"blocks": blocks, "findings": [finding.to_json() for finding in encoded.findings]})
+        stated = hashlib.sha256(text.encode()).hexdigest()
+        (temporary / "manifest.json").write_text(f"{stated}\n{text}", encoding="utf-8")
         temporary.rename(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -381,9 +381,8 @@ def _counts_up(column: Column) -> bool:
 def _fit(field: Field, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Field, list[Finding]]:
     """A field with what the training rows teach about it; ignored when they all hold the same."""
     if field.role == "target":
-        kind, findings = {"number": Number, "category": Category}[field.kind].fit_target(
-            column, rows, settings
-        )
+        target: type[Number | Category] = Number if field.kind == "number" else Category
+        kind, findings = target.fit_target(column, rows, settings)
         return replace(field, fitted=kind), findings
     if field.name not in settings.keep and (same := _same(column.take(rows), field)):
         return replace(field, role="ignored", reason=same), [
