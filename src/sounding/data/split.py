@@ -1,0 +1,309 @@
+"""Which rows train, which choose when to stop, and which measure the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sounding.data.schema import Schema
+from sounding.data.table import Table
+from sounding.errors import DataError
+from sounding.kinds.kind import Column
+from sounding.randomness import generator
+from sounding.recipe import DataRecipe
+
+MOST_COMBINATIONS = 32
+"""Several answers at once are split by their combinations while there are no more of them than this."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of each part, ascending, as int64; no row is in two parts, and `train` is never empty."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """The rows by the name of their part."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def sizes(self) -> dict[str, int]:
+        """How many rows each part has."""
+        return {name: len(rows) for name, rows in self.parts().items()}
+
+
+def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) -> tuple[Split, list[str]]:
+    """Divide the rows, and say how it was done, one line for each decision.
+
+    Parts that the source brings are kept; what is lacking is taken out of its training rows: the latest by time
+    if there is a column of times, whole groups if there is a column of groups, every class in its share for a
+    classification, else at random. The draw depends on the seed and on the rows, and on nothing else.
+
+    Raises:
+        DataError: if there are too few rows, groups or rows of a class, naming how many there are and are needed.
+    """
+    given = {name: np.arange(rows.start, rows.stop) for name, rows in table.parts.items()}
+    unknown = [name for name in given if name not in ("train", "validation", "test")]
+    if unknown:
+        raise DataError(
+            f'the part "{unknown[0]}" is not known', "name parts train, validation and test", file=table.name
+        )
+    elsewhere = np.zeros(len(table), dtype=bool)
+    for name in ("validation", "test"):
+        elsewhere[given.get(name, np.empty(0, dtype=np.int64))] = True
+    pool = np.flatnonzero(~elsewhere)
+    fractions = {
+        name: fraction
+        for name, fraction in (("test", settings.test), ("validation", settings.validation))
+        if name not in given and fraction > 0
+    }
+    notes = [
+        f"the source brings its own {name} rows: {len(rows)}"
+        for name, rows in given.items()
+        if name != "train"
+    ]
+    sizes = _sizes(len(pool), fractions, table.name)
+    by_role = {field.role: field.name for field in schema.fields}
+    column = {
+        role: table.column(by_role[role], settings).take(pool)
+        for role in ("time", "group")
+        if role in by_role
+    }
+    draw = generator(seed, "split")
+    labels = None
+    if "time" in column:
+        chosen, how = _latest(column["time"], sizes)
+    elif "group" in column:
+        chosen, how = _whole_groups(column["group"], sizes, draw)
+    elif (labels := _labels(table, schema, settings, pool)) is not None:
+        chosen, how = _stratified(labels, sizes, draw, table.name)
+    else:
+        chosen, how = _at_random(len(pool), sizes, draw), "at random"
+    if fractions:
+        drawn = " and ".join(f"{len(chosen[name])} {name} rows" for name in fractions)
+        notes.append(f"{drawn} drawn {how}")
+    left = np.setdiff1d(np.arange(len(pool)), np.concatenate([np.empty(0, dtype=np.int64), *chosen.values()]))
+    parts = {name: np.sort(pool[rows]) for name, rows in chosen.items()} | {"train": pool[left]}
+    nothing = np.empty(0, dtype=np.int64)
+    whole = {
+        name: parts.get(name, given.get(name, nothing)).astype(np.int64)
+        for name in ("train", "validation", "test")
+    }
+    if not len(whole["train"]):
+        raise DataError("no rows are left to train with", "give more rows", file=table.name)
+    return Split(**whole), notes
+
+
+def _sizes(rows: int, fractions: dict[str, float], file: str) -> dict[str, int]:
+    """How many rows each part takes: its fraction, and at least one."""
+    wrong = [name for name, fraction in fractions.items() if fraction >= 1]
+    if wrong or sum(fractions.values()) >= 1:
+        shares = " and ".join(f"data.{name} = {fraction}" for name, fraction in fractions.items())
+        raise DataError(
+            f"{shares} leave no rows to train with", "give fractions that add up to less than 1", file=file
+        )
+    needed = len(fractions) + 1
+    if rows < needed:
+        parts = (
+            f"the {needed} parts ({', '.join(['train', *fractions])}) need {needed}"
+            if fractions
+            else "1 is needed"
+        )
+        raise DataError(
+            f"there {'is 1 row' if rows == 1 else f'are {rows} rows'} to divide, and {parts}",
+            f"give {needed} rows or more",
+            file=file,
+        )
+    sizes = {name: max(1, round(fraction * rows)) for name, fraction in fractions.items()}
+    while sum(sizes.values()) >= rows:  # rounding up must leave a row to train with
+        largest = max(sizes, key=lambda name: sizes[name])
+        sizes[largest] -= 1
+    return sizes
+
+
+def _at_random(rows: int, sizes: dict[str, int], draw: np.random.Generator) -> dict[str, np.ndarray]:
+    order = draw.permutation(rows)
+    bounds = np.cumsum([0, *sizes.values()])
+    return {name: order[low:high] for name, low, high in zip(sizes, bounds, bounds[1:], strict=False)}
+
+
+def _stratified(
+    labels: np.ndarray, sizes: dict[str, int], draw: np.random.Generator, file: str
+) -> tuple[dict[str, np.ndarray], str]:
+    """Every class in its share in every part; a class never loses its last training row.
+
+    labels: (rows,) int64 codes in [0, classes).
+    """
+    counts = np.bincount(labels)
+    classes = len(counts)
+    if sizes and len(labels) > 1 and counts.max() < 2:
+        raise DataError(
+            f"the target has {classes} different values in {len(labels)} rows, so no class has 2 rows",
+            "a class needs 2 rows or more; is the target a column of identifiers? choose another, or "
+            "--task regression for numbers",
+            file=file,
+        )
+    order = draw.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # by class, shuffled within
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(labels), dtype=np.int64)
+    rank[order] = np.arange(len(labels)) - np.repeat(starts, counts)
+    chosen, taken = {}, np.zeros(classes, dtype=np.int64)
+    lottery = draw.random(classes)
+    for name, size in sizes.items():
+        share = _shares(counts, size, counts - taken - 1, lottery)
+        chosen[name] = np.flatnonzero((rank >= taken[labels]) & (rank < (taken + share)[labels]))
+        taken += share
+    how = f"at random with every class in its share ({classes} classes)"
+    rare = np.count_nonzero(counts <= len(sizes))
+    if rare:
+        how += f"; {rare} of them {'has' if rare == 1 else 'have'} fewer rows than there are parts, and train first"
+    return chosen, how
+
+
+def _shares(counts: np.ndarray, size: int, most: np.ndarray, lottery: np.ndarray) -> np.ndarray:
+    """How many of `size` rows each class gives: its quota rounded, 1 at least where possible, `most` at most."""
+    quota = counts * (size / counts.sum())
+    share: np.ndarray = np.floor(quota).astype(np.int64)
+    if len(counts) <= size:
+        share = np.maximum(share, 1)
+    share = np.minimum(share, most)
+    remainder: np.ndarray = np.lexsort(
+        (lottery, share - quota)
+    )  # the largest remainders first, equal ones by lot
+    while (lacking := size - int(share.sum())) > 0:
+        able = remainder[(share < most)[remainder]][:lacking]
+        if not len(able):
+            break
+        share[able] += 1
+    while (
+        over := int(share.sum()) - size
+    ) > 0:  # the extra rows of rare classes are given up by the common ones
+        able = remainder[::-1][(share > 1)[remainder[::-1]]][:over]
+        if not len(able):
+            break
+        share[able] -= 1
+    return share
+
+
+def _whole_groups(
+    column: Column, sizes: dict[str, int], draw: np.random.Generator
+) -> tuple[dict[str, np.ndarray], str]:
+    """Groups in random order, each whole into the first part that it still fits into."""
+    codes = _codes(column)
+    groups = int(codes.max()) + 1
+    if groups < len(sizes) + 1:
+        raise column.error(
+            f"there {'is 1 group' if groups == 1 else f'are {groups} groups'} for {len(sizes) + 1} parts "
+            f"(train, {', '.join(sizes)})",
+            f"{len(sizes) + 1} groups or more are needed; or leave data.group empty",
+        )
+    counts = np.bincount(codes)
+    part = np.zeros(groups, dtype=np.int64)
+    order = draw.permutation(groups)
+    for at, size in enumerate(sizes.values(), start=1):
+        free = order[part[order] == 0]
+        filled = 0
+        for group in free:
+            if filled + counts[group] <= size:
+                part[group], filled = at, filled + counts[group]
+                if filled == size:
+                    break
+        if not filled:  # every group is larger than the part should be
+            part[free[np.argmin(counts[free])]] = at
+    chosen = {name: np.flatnonzero(part[codes] == at) for at, name in enumerate(sizes, start=1)}
+    return chosen, f'by whole groups of "{column.name}" ({groups} groups)'
+
+
+def _latest(column: Column, sizes: dict[str, int]) -> tuple[dict[str, np.ndarray], str]:
+    """The latest rows test, the latest of the others validate."""
+    times = moments(column)
+    gone = np.flatnonzero(np.isnan(times) if times.dtype.kind == "f" else np.zeros(len(times), dtype=bool))
+    if len(gone):
+        raise column.error(
+            f"{len(gone)} rows have no time, so they have no place in the order",
+            "fill them, or leave data.time empty",
+            row=int(gone[0]),
+        )
+    order = np.argsort(times, kind="stable")
+    chosen: dict[str, np.ndarray] = {}
+    end = len(order)
+    for name in ("test", "validation"):
+        if name in sizes:
+            chosen[name] = order[end - sizes[name] : end]
+            end -= sizes[name]
+    first = {name: column.words[int(rows[0])].as_py() for name, rows in chosen.items()}
+    since = " and ".join(f"{name} from {moment}" for name, moment in first.items())
+    return chosen, f'by time: the latest in "{column.name}" ({since} on)'
+
+
+def moments(column: Column) -> np.ndarray:
+    """(N,) values that sort as the times do: numbers, or dates as written in ISO 8601; NaN where there is none.
+
+    Raises:
+        DataError: naming the first cell that is neither a number nor such a date.
+    """
+    cells = column.cells
+    if pa.types.is_temporal(cells.type):
+        values = cells.cast(pa.timestamp("us") if pa.types.is_date(cells.type) else cells.type).cast(
+            pa.int64()
+        )
+        return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+    numbers = column.numbers
+    if not np.isnan(numbers[column.present]).any():
+        return numbers
+    present = np.flatnonzero(column.present)
+    words = np.asarray(column.words.take(pa.array(present)).to_numpy(zero_copy_only=False), dtype=str)
+    try:
+        parsed = words.astype("datetime64[us]")
+    except ValueError:
+        bad = next(row for row, word in zip(present, words, strict=True) if not _is_moment(word))
+        raise column.error(
+            f'"{column.words[int(bad)].as_py()}" is no time',
+            "write numbers or dates such as 2024-07-31",
+            row=int(bad),
+        ) from None
+    values = np.full(len(column), np.nan)
+    values[present] = parsed.astype(np.int64)
+    return values
+
+
+def _is_moment(word: str) -> bool:
+    try:
+        np.datetime64(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _labels(table: Table, schema: Schema, settings: DataRecipe, pool: np.ndarray) -> np.ndarray | None:
+    """(rows,) codes of the classes to keep in their shares, or none for a regression."""
+    targets = schema.targets
+    if not targets or any(field.kind == "number" for field in targets):
+        return None
+    columns = [table.column(field.name, settings) for field in targets]
+    if any(pa.types.is_nested(column.cells.type) for column in columns):
+        return None
+    codes = _combined([_codes(column.take(pool), settings.labels) for column in columns])
+    several = len(targets) > 1 and len(codes) and codes.max() >= MOST_COMBINATIONS
+    return None if several else codes
+
+
+def _codes(column: Column, labels: dict[str, str] | None = None) -> np.ndarray:
+    """(N,) int64: equal values have equal codes; no value is a value of its own."""
+    words = column.words
+    for old, new in (labels or {}).items():
+        words = pc.if_else(pc.fill_null(pc.equal(words, old), False), new, words)
+    encoded = pc.dictionary_encode(words, null_encoding="encode")
+    return np.asarray(encoded.indices, dtype=np.int64)
+
+
+def _combined(codes: Sequence[np.ndarray]) -> np.ndarray:
+    if len(codes) == 1:
+        return codes[0]
+    return np.unique(np.stack(codes, 1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

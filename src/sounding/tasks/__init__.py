@@ -1,0 +1,57 @@
+"""What is asked of a network: where data, networks and losses meet."""
+
+from __future__ import annotations
+
+from sounding.data.schema import Schema
+from sounding.errors import DataError, RecipeError, nearest
+from sounding.tasks.build import arrange, build_network, choose_network
+from sounding.tasks.classification import Classification
+from sounding.tasks.multilabel import Multilabel
+from sounding.tasks.regression import Regression
+from sounding.tasks.task import Predictions, Task
+
+__all__ = [
+    "TASKS",
+    "Classification",
+    "Multilabel",
+    "Predictions",
+    "Regression",
+    "Task",
+    "arrange",
+    "build_network",
+    "choose_network",
+    "choose_task",
+]
+
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "regression": Regression,
+    "multilabel": Multilabel,
+}
+"""Every task by the name that recipes use."""
+
+
+def choose_task(schema: Schema, name: str = "auto") -> tuple[str, str]:
+    """The name of the task, and why, in words that are printed.
+
+    Raises:
+        RecipeError: for a name that does not exist, or a task that does not fit the target.
+        DataError: if no task fits the target.
+    """
+    if name != "auto" and name not in TASKS:
+        raise RecipeError(f'there is no task "{name}"', nearest(name, TASKS))
+    claims = {task: reason for task, kind in TASKS.items() if (reason := kind.claims(schema)) is not None}
+    if name in claims:
+        return name, f"as the settings say: {claims[name]}"
+    targets = ", ".join(f'"{field.name}" ({field.kind})' for field in schema.targets)
+    if name != "auto":
+        raise RecipeError(
+            f'the task "{name}" does not fit the target {targets}',
+            f"take {', '.join(claims) or 'another target'}",
+        )
+    if not claims:
+        raise DataError(
+            f"no task fits the targets {targets}",
+            "several targets are understood when each is a category of two values; else predict them one by one",
+        )
+    return next(iter(claims.items()))

@@ -1,0 +1,196 @@
+"""The network for a schema, and encoded columns in the order in which it takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sounding.errors import RecipeError, nearest
+from sounding.kinds import Block
+from sounding.networks import NETWORKS, CompositeNetwork, Standardize
+from sounding.recipe import NetworkRecipe
+
+DEFAULTS = {
+    "table": ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
+    "pictures": ("resnet", "a small residual network, which measured best on small pictures"),
+    "tokens": ("bag", "a bag of phrases, which measured best on short texts"),
+}
+"""For each form of input the network that `auto` means, and why."""
+
+COMPOSITE = "composite"
+"""The name of a network for inputs of several forms: the default for each, and one head over all of them."""
+
+
+def choose_network(blocks: Sequence[Block], name: str = "auto") -> tuple[str, str]:
+    """The name of the network, and why, in one sentence.
+
+    Raises:
+        RecipeError: for a name that does not exist, or that takes none of these inputs.
+
+    >>> choose_network([Block("numbers", "numbers", ("age",), features=("age",), bins=((0.0, 1.0),))])[0]
+    'ensemble'
+    """
+    forms = list(_parts(blocks))
+    several = len(_inputs(blocks)) > 1
+    if name == "auto" and several:
+        return (
+            COMPOSITE,
+            f"one network for each of {', '.join(_inputs(blocks))}, and one head over all of them",
+        )
+    if name == "auto":
+        return DEFAULTS[forms[0]]
+    if name == COMPOSITE and several:
+        return name, "as the settings say"
+    known = [known for known, family in NETWORKS.items() if family.takes in forms] + [COMPOSITE] * several
+    if name not in NETWORKS and name != COMPOSITE:
+        raise RecipeError(f'there is no network "{name}"', nearest(name, known))
+    if name not in known:
+        takes = NETWORKS[name].takes if name in NETWORKS else "several inputs"
+        raise RecipeError(
+            f'"{name}" takes {takes}, and the inputs are {", ".join(forms)}', f"take {', '.join(known)}"
+        )
+    return name, "as the settings say"
+
+
+def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe) -> nn.Module:
+    """The network for some blocks, with random weights; it takes what `arrange` gives.
+
+    A table alone, a picture alone or a text alone get the named network; several inputs get a `CompositeNetwork`, in
+    which the named network stands for the inputs that it takes, and the defaults for the others.
+
+    Raises:
+        RecipeError: for an unknown network, or options that it does not have.
+    """
+    name, _ = choose_network(blocks, recipe.name)
+    inputs = _inputs(blocks)
+    names = {key: name if _named(name, form) else DEFAULTS[form][0] for key, (form, _) in inputs.items()}
+    shared = _options_of_composite() if name == COMPOSITE else NETWORKS[name].options
+    for option in recipe.options:
+        if option not in shared:
+            raise RecipeError(f'the network "{name}" has no option "{option}"', nearest(option, shared))
+    parts = [
+        (
+            _build(names[key], form, own, outputs, recipe.options if names[key] == name else {}),
+            2 if form == "table" else 1,
+        )
+        for key, (form, own) in inputs.items()
+    ]
+    if len(parts) == 1:
+        return parts[0][0]
+    return CompositeNetwork(parts, outputs, **(recipe.options if name == COMPOSITE else {}))
+
+
+def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
+    """Encoded columns as tensors, in the order in which the network takes them.
+
+    The table first: numbers (N, features) float32 and categories (N, columns) int32, either with no columns where there
+    are none, neither for a source without both; then pictures (N, C, H, W) uint8 and texts (N, L) int32 by name.
+
+    >>> [tuple(tensor.shape) for tensor in arrange({"numbers": np.zeros((4, 2), np.float32)})]
+    [(4, 2), (4, 0)]
+    """
+    rows = len(next(iter(blocks.values())))
+    ordered = []
+    if "numbers" in blocks or "categories" in blocks:
+        ordered.append(blocks.get("numbers", np.empty((rows, 0), np.float32)))
+        ordered.append(blocks.get("categories", np.empty((rows, 0), np.int32)))
+    ordered += [blocks[name] for name in sorted(blocks) if name not in ("numbers", "categories")]
+    return tuple(_tensor(array) for array in ordered)
+
+
+class PictureNetwork(nn.Module):
+    """A network for pictures that takes them as they are stored, and standardises them by its training pictures.
+
+    >>> from sounding.networks import ResNet
+    >>> network = PictureNetwork(Standardize([0.5], [0.25]), ResNet(1, 10, picture_size=(8, 8)))
+    >>> network(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(self, standardize: Standardize, network: nn.Module) -> None:
+        super().__init__()
+        self.standardize, self.network = standardize, network
+        self.num_features = int(network.num_features)  # type: ignore[arg-type]
+        self.head: nn.Module = network.get_submodule("head")
+        network.head = nn.Identity()
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """(B, C, H, W) uint8, or float in [0, 1], to (B, num_features)."""
+        features: Tensor = self.network(self.standardize(pictures))
+        return features
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, C, H, W) uint8, or float in [0, 1], to logits (B, outputs)."""
+        logits: Tensor = self.head(self.forward_features(pictures))
+        return logits
+
+
+def _parts(blocks: Sequence[Block]) -> dict[str, list[Block]]:
+    """The blocks by the form of network that takes them, in the order of `arrange`."""
+    by_form: dict[str, list[Block]] = {}
+    for form in ("table", "pictures", "tokens"):
+        own = [block for block in blocks if _form(block) == form]
+        if own:
+            by_form[form] = sorted(own, key=lambda block: block.name)
+    return by_form
+
+
+def _inputs(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
+    """For each input by name its form and its blocks: numbers and categories are one input, the table."""
+    inputs = {}
+    for form, own in _parts(blocks).items():
+        if form == "table":
+            inputs["table"] = (form, own)
+        else:
+            inputs |= {block.name: (form, [block]) for block in own}
+    return inputs
+
+
+def _form(block: Block) -> str:
+    return "table" if block.form in ("numbers", "categories") else block.form
+
+
+def _named(name: str, form: str) -> bool:
+    return name in NETWORKS and NETWORKS[name].takes == form
+
+
+def _options_of_composite() -> dict[str, Any]:
+    """What a user can set of a composite network, and its default."""
+    return {"dropout": 0.1}
+
+
+def _build(
+    name: str, form: str, blocks: Sequence[Block], outputs: int, options: Mapping[str, Any]
+) -> nn.Module:
+    build = NETWORKS[name].build
+    try:
+        if form == "table":
+            by_form = {block.form: block for block in blocks}
+            numbers, categories = by_form.get("numbers"), by_form.get("categories")
+            bins = [torch.tensor(edges, dtype=torch.float32) for edges in numbers.bins] if numbers else None
+            return build(
+                len(numbers.features) if numbers else 0,
+                categories.cardinalities if categories else (),
+                outputs,
+                bins=bins,
+                **options,
+            )
+        (block,) = blocks
+        if form == "pictures":
+            network = build(block.channels, outputs, picture_size=(block.height, block.width), **options)
+            scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
+            return PictureNetwork(Standardize(*scale), network)
+        return build(block.vocabulary_size, outputs, **options)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f'the network "{name}" cannot be built: {error}', "correct network.options"
+        ) from None
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """The array as a tensor that shares its memory; a memory-mapped one, which cannot be written to, is copied."""
+    return torch.from_numpy(array if array.flags.writeable else np.array(array))

@@ -1,0 +1,194 @@
+"""What is asked of a network: the contract that every task keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sounding.data.schema import Schema
+from sounding.data.table import Table
+from sounding.recipe import Recipe
+from sounding.tasks import metrics as measures
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says about some rows, in the task's own terms.
+
+    classification:     (N, classes) probabilities
+    multilabel:         (N, answers) probabilities that the answer is yes
+    regression:         (N,) numbers in the units of the target
+    """
+
+    values: np.ndarray
+    """float64."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: np.ndarray) -> Predictions:
+        """The predictions of some rows."""
+        return Predictions(self.values[rows])
+
+
+class Task(ABC):
+    """A question, and all that follows from it: outputs, loss, decoding, metrics, what to show.
+
+    `truth` is the target as metrics take it: codes of classes, or numbers in the user's units. Adding a task is one
+    file with a subclass, one line in `tasks/__init__.py`, one test file.
+    """
+
+    name: ClassVar[str]
+    monitor: ClassVar[str]
+    """The metric of the validation rows that decides when to stop; lower is better."""
+
+    outputs: int
+    """Outputs of the network for a row."""
+    headline: str
+    """The metric by which networks and simple models are compared."""
+    higher_is_better: bool
+    """Of the headline."""
+    reason: str = ""
+    """Why this headline, where it is not the usual one."""
+
+    @classmethod
+    @abstractmethod
+    def claims(cls, schema: Schema) -> str | None:
+        """Why this task fits the target columns, in words that are printed; none if it does not."""
+
+    @classmethod
+    @abstractmethod
+    def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
+        """The task for a fitted schema, ready to predict and to measure."""
+
+    def knowing(self, truth: np.ndarray) -> Self:
+        """This task, ready to train: class weights and the headline depend on the truth of the training rows."""
+        return self
+
+    @abstractmethod
+    def encode_target(self, table: Table) -> np.ndarray:
+        """The truth of all rows of a table.
+
+        Raises:
+            DataError: for a row without a target, or with a label that training did not meet.
+        """
+
+    @abstractmethod
+    def to_tensor(self, truth: np.ndarray) -> Tensor:
+        """The truth as the loss takes it."""
+
+    @abstractmethod
+    def from_tensor(self, target: Tensor) -> np.ndarray:
+        """The inverse of `to_tensor`."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss over rows, and over the members of an ensemble of each member's own loss.
+
+        outputs: (B, outputs), or (B, members, outputs).
+        weight:  (B,), with mean 1 over the training rows, or none.
+        """
+
+    @abstractmethod
+    def decode(self, outputs: Tensor) -> Predictions:
+        """Predictions from a network's outputs: (N, outputs), or (N, members, outputs)."""
+
+    @abstractmethod
+    def decide(self, predictions: Predictions) -> np.ndarray:
+        """One answer for each row: labels of classes, or numbers."""
+
+    @abstractmethod
+    def measure(
+        self, values: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """All metrics, for none, one (N,) or many (S, N) weightings of the rows; see `metrics`."""
+
+    def validation_metrics(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
+        """What is measured on the validation rows after each epoch; holds `monitor` and `headline`."""
+        return measures.defined(self.measure(self.decode(outputs).values, self.from_tensor(target)))
+
+    @abstractmethod
+    def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
+        """(N,) how wrong each row is."""
+
+    @abstractmethod
+    def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
+        """The columns of a file of predictions."""
+
+    @abstractmethod
+    def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
+        """What a report draws, as plain JSON values."""
+
+    def metrics(
+        self, predictions: Predictions, truth: np.ndarray, weight: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """All metrics that are defined on these rows, by their usual names."""
+        return measures.defined(self.measure(predictions.values, truth, weight)) if len(truth) else {}
+
+    def intervals(
+        self,
+        predictions: Predictions,
+        truth: np.ndarray,
+        *,
+        samples: int,
+        seed: int,
+        weight: np.ndarray | None = None,
+    ) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals of the metrics; see `metrics.bootstrap`."""
+        return measures.bootstrap_intervals(self.measure, predictions.values, truth, samples, seed, weight)
+
+    def difference(
+        self,
+        first: Predictions,
+        second: Predictions,
+        truth: np.ndarray,
+        *,
+        samples: int,
+        seed: int,
+        weight: np.ndarray | None = None,
+    ) -> dict[str, tuple[float, float]]:
+        """95 % intervals of (first - second) in each metric, on the same resamples of the rows."""
+        return measures.bootstrap_difference(
+            self.measure, first.values, second.values, truth, samples, seed, weight
+        )
+
+    def worst(self, predictions: Predictions, truth: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows with the largest losses, worst first, and these losses."""
+        losses = self.row_losses(predictions, truth)
+        rows = np.argsort(-losses, kind="stable")[:count]
+        return rows, losses[rows]
+
+
+def members_apart(
+    outputs: Tensor, target: Tensor, weight: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Members of an ensemble as rows of their own, each with its row's target and weight.
+
+    outputs (B, C) stay; (B, members, C) become (B * members, C).
+    """
+    if outputs.ndim == 2:
+        return outputs, target, weight
+    members = outputs.shape[1]
+    weight = None if weight is None else weight.repeat_interleave(members)
+    return outputs.flatten(0, 1), target.repeat_interleave(members, 0), weight
+
+
+def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of (B,) losses; with weights of mean 1 over all rows, unbiased for any batch of them."""
+    return losses.mean() if weight is None else (losses * weight).mean()
+
+
+def members_joined(probabilities: Tensor) -> np.ndarray:
+    """The mean over members, in float64: (N, C) from (N, C) or (N, members, C)."""
+    joined = probabilities if probabilities.ndim == 2 else probabilities.mean(1)
+    return joined.cpu().numpy()
+
+
+def as_double(outputs: Tensor) -> Tensor:
+    """Outputs in float64, where the softmax of large differences still adds up to 1."""
+    return outputs.detach().to(torch.float64)

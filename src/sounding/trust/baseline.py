@@ -1,0 +1,471 @@
+"""Simple models on the same split, and whether the network was worth it.
+
+Three of them: a guess that ignores the inputs; a linear model; gradient-boosted trees, where there is a table. They see
+what the network sees, learn from the same training rows, and are measured on the same rows.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from sounding.data.schema import Schema
+from sounding.data.split import Split
+from sounding.data.table import Table
+from sounding.kinds import Encoded, Number
+from sounding.kinds.number import parse
+from sounding.randomness import draw_seed, generator
+from sounding.recipe import Recipe
+from sounding.tasks import Predictions, Regression, Task
+from sounding.tasks.multilabel import Multilabel
+
+MOST_LINEAR_CELLS = 60_000_000
+"""Training rows times filled cells of a row; a linear model learns from a random part of more rows than that."""
+MOST_TREE_CELLS = 10_000_000
+"""Training rows times columns times classes; the same for trees."""
+MOST_TREE_CLASSES = 100
+"""An iteration grows a tree for each class, so with more classes trees are left out."""
+LINEAR_ITERATIONS = 200
+TREE_ITERATIONS = 300
+STRENGTHS = (0.1, 1.0, 10.0)
+"""Of regularisation; the validation rows choose (with C = 1 / strength for a logistic regression)."""
+CHEAP_CELLS = 6_000_000
+"""With more filled cells only the middle strength is tried."""
+MOST_NATIVE = 255
+"""Codes of a column that trees can treat as categories; columns with more enter as numbers."""
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """How a simple model does, and how the network differs from it."""
+
+    name: str
+    """In words: `a linear model`."""
+    metrics: dict[str, dict[str, float]]
+    """By part, `validation` and `test`, then by metric."""
+    seconds: float
+    """To train and to predict."""
+    metric: str
+    """The headline metric of the task, of which the next two speak."""
+    difference: float
+    """Network minus simple model on the test rows; NaN where it is undefined."""
+    interval: tuple[float, float]
+    """95 % paired bootstrap interval of the difference."""
+    differences: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """For every metric the difference and its interval."""
+    note: str = ""
+    """What was limited: rows, iterations."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the network was worth it, in plain words."""
+
+    headline: str
+    winner: str
+    """`network`, `neither`, `nothing` (no better than guessing), `unknown`, or the name of a simple model."""
+    metric: str
+    difference: float | None
+    """Network minus the best simple model in `metric`, on the test rows."""
+    interval: tuple[float, float] | None
+    advice: str
+
+
+class Model(Protocol):
+    """A simple model: learns, and says something about every row."""
+
+    def __call__(self, problem: Problem) -> tuple[np.ndarray, str] | None:
+        """Values for all rows as in `Predictions`, and what was limited; none where it does not apply."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a simple model learns from."""
+
+    task: Task
+    table: Table
+    schema: Schema
+    split: Split
+    encoded: Encoded
+    target: np.ndarray
+    seed: int
+
+    @cached_property
+    def weight(self) -> np.ndarray | None:
+        """(N,), if rows have weights."""
+        return self.schema.encode_weight(self.table)
+
+    def training_rows(self, most: int) -> np.ndarray:
+        """The training rows, or a random part of them."""
+        rows = self.split.train
+        if len(rows) <= most:
+            return rows
+        return np.sort(generator(self.seed, "baseline", "rows").choice(rows, size=most, replace=False))
+
+
+def compare(
+    task: Task,
+    table: Table,
+    schema: Schema,
+    split: Split,
+    encoded: Encoded,
+    target: np.ndarray,
+    predictions: Predictions,
+    recipe: Recipe,
+) -> list[BaselineResult]:
+    """Train the simple models that apply, the guess first, and compare the network with each.
+
+    target:       the truth of all rows of the table.
+    predictions:  the network's, for the test rows.
+    """
+    problem = Problem(task, table, schema, split, encoded, target, recipe.seed)
+    truth = target[split.test]
+    results = []
+    for name, model in models(task).items():
+        started = time.perf_counter()
+        answer = model(problem)
+        if answer is None:
+            continue
+        seconds = time.perf_counter() - started
+        values, note = answer
+        parts = {
+            part: (Predictions(values[rows]), target[rows])
+            for part, rows in split.parts().items()
+            if part != "train"
+        }
+        metrics = {part: task.metrics(*both) for part, both in parts.items()}
+        differences = _differences(task, predictions, parts["test"][0], truth, recipe)
+        nothing = (float("nan"),) * 3
+        difference, low, high = differences.get(task.headline, nothing)
+        results.append(
+            BaselineResult(name, metrics, seconds, task.headline, difference, (low, high), differences, note)
+        )
+    return results
+
+
+def models(task: Task) -> dict[str, Model]:
+    """The simple models by name, the guess first."""
+    return {_guess_name(task): guess, "a linear model": linear, "gradient-boosted trees": trees}
+
+
+def guess(problem: Problem) -> tuple[np.ndarray, str]:
+    """What can be said without looking at the inputs: the mean, or how frequent each class is in training."""
+    truth = problem.target[problem.split.train]
+    weight = None if problem.weight is None else problem.weight[problem.split.train]
+    if isinstance(problem.task, Regression | Multilabel):
+        constant = np.atleast_1d(np.average(truth, axis=0, weights=weight))
+    else:
+        counts = np.bincount(truth, weight, minlength=problem.task.outputs)
+        constant = counts / counts.sum()
+    values = np.tile(constant, (len(problem.target), 1))
+    return (values[:, 0] if isinstance(problem.task, Regression) else values), ""
+
+
+def linear(problem: Problem) -> tuple[np.ndarray, str]:
+    """Ridge or logistic regression on standardised numbers, one-hot categories, word and word-pair weights, pixels."""
+    inputs = linear_inputs(problem)
+    filled = inputs.nnz / max(inputs.shape[0], 1) if sparse.issparse(inputs) else inputs.shape[1]
+    rows = problem.training_rows(max(1000, int(MOST_LINEAR_CELLS / max(filled, 1))))
+    cheap = len(rows) * filled * min(problem.task.outputs, 20) <= CHEAP_CELLS
+    note = _limits(problem, rows)
+    if isinstance(problem.task, Regression):
+
+        def learn(strength: float, truth: np.ndarray) -> Any:
+            return Ridge(alpha=strength, random_state=0, solver="auto")
+    else:
+
+        def learn(strength: float, truth: np.ndarray) -> Any:
+            return LogisticRegression(C=1 / strength, max_iter=LINEAR_ITERATIONS)
+
+    best: tuple[float, np.ndarray] | None = None
+    unfinished = False
+    check = problem.split.validation if len(problem.split.validation) else rows
+    for strength in STRENGTHS if cheap else STRENGTHS[1:2]:
+        values, complete = _fit_and_predict(problem, lambda truth, s=strength: learn(s, truth), inputs, rows)
+        losses = problem.task.row_losses(Predictions(values[check]), problem.target[check])
+        loss = float((losses**2).mean() if isinstance(problem.task, Regression) else losses.mean())
+        if best is None or loss < best[0]:
+            best, unfinished = (loss, values), not complete
+    assert best is not None
+    if unfinished:
+        note.append(f"stopped after {LINEAR_ITERATIONS} iterations, close to its best")
+    return best[1], "; ".join(note)
+
+
+def trees(problem: Problem) -> tuple[np.ndarray, str] | None:
+    """Gradient-boosted trees on numbers and categories, which need no scaling; they stop on a tenth of the training rows."""
+    table = [
+        problem.encoded.blocks[name] for name in ("numbers", "categories") if name in problem.encoded.blocks
+    ]
+    if not table or problem.task.outputs > MOST_TREE_CLASSES:
+        return None
+    inputs = np.concatenate(table, axis=1, dtype=np.float32)
+    cardinalities = [count for block in problem.schema.blocks() for count in block.cardinalities]
+    numbers = inputs.shape[1] - len(cardinalities)
+    native = [False] * numbers + [count <= MOST_NATIVE for count in cardinalities]
+    grown = problem.task.outputs if problem.task.outputs > 2 else 1
+    rows = problem.training_rows(max(1000, MOST_TREE_CELLS // (inputs.shape[1] * grown)))
+    seed = draw_seed(problem.seed, "baseline", "trees") % 2**32
+    build = (
+        HistGradientBoostingRegressor
+        if isinstance(problem.task, Regression)
+        else HistGradientBoostingClassifier
+    )
+
+    def learn(truth: np.ndarray) -> Any:
+        # Stopping early holds out a stratified tenth, which needs two rows of every class and one for each in the tenth.
+        stops = isinstance(problem.task, Regression) or (
+            np.unique(truth, return_counts=True)[1].min() >= 2
+            and len(truth) >= 10 * max(len(np.unique(truth)), 5)
+        )
+        return build(
+            max_iter=TREE_ITERATIONS if stops else 100,
+            early_stopping=bool(stops),
+            categorical_features=native,
+            random_state=seed,
+        )
+
+    values, _ = _fit_and_predict(problem, learn, inputs, rows)
+    return values, "; ".join(_limits(problem, rows))
+
+
+def linear_inputs(problem: Problem) -> Any:
+    """(N, features): dense float32 for pictures alone, else sparse."""
+    blocks, schema = problem.encoded.blocks, problem.schema
+    rows = len(problem.target)
+    parts: list[Any] = []
+    if "numbers" in blocks:
+        # The encoded numbers are normal scores; a straight line may need the numbers as they are.
+        parts += [blocks["numbers"], *_plain_numbers(problem)]
+    if "categories" in blocks:
+        cardinalities = [count for block in schema.blocks() for count in block.cardinalities]
+        codes = blocks["categories"].astype(np.int64) + np.cumsum([0, *cardinalities[:-1]])
+        starts = np.arange(rows + 1) * codes.shape[1]
+        ones = np.ones(codes.size, dtype=np.float32)
+        parts.append(sparse.csr_array((ones, codes.reshape(-1), starts), shape=(rows, sum(cardinalities))))
+    for name in sorted(blocks):
+        if name.startswith("image:"):
+            pixels = blocks[name].reshape(rows, -1).astype(np.float32)
+            pixels /= 255
+            parts.append(pixels)
+        elif name.startswith("text:"):
+            words = schema[name.removeprefix("text:")].column(problem.table).words
+            texts = [text or "" for text in words.to_pylist()]
+            learned = TfidfVectorizer(
+                ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, max_features=200_000
+            )
+            learned.set_params(token_pattern=r"\w+|[^\w\s]")
+            if any(text.strip() for text in (texts[row] for row in problem.split.train)):
+                learned.fit([texts[row] for row in problem.split.train])
+                parts.append(sparse.csr_array(learned.transform(texts)))
+    if not parts:
+        return np.zeros((rows, 1), dtype=np.float32)
+    if not any(sparse.issparse(part) for part in parts):
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+    return sparse.csr_array(sparse.hstack([sparse.csr_array(part) for part in parts], format="csr"))
+
+
+def verdict(
+    task: Task,
+    predictions: Predictions,
+    truth: np.ndarray,
+    baselines: Sequence[BaselineResult],
+    *,
+    seed: int = 0,
+) -> Verdict:
+    """What the comparison says, without flattery; only differences whose interval leaves out 0 count.
+
+    The network is held against the simple model that did best on the validation rows, so that no test row chooses it.
+    """
+    own, rows, metric = task.metrics(predictions, truth), len(truth), task.headline
+    if metric not in own or not baselines:
+        why = (
+            f"{metric} is undefined on {rows} test rows"
+            if metric not in own
+            else "no simple model was trained"
+        )
+        return Verdict(f"No verdict: {why}.", "unknown", metric, None, None, "")
+    chance, *simple = baselines
+    best = min(simple, key=lambda result: _rank(task, result), default=chance)
+    score, theirs = (_say(metric, value) for value in (own[metric], best.metrics["test"][metric]))
+    low, high = (_say(metric, bound, signed=True) for bound in best.interval)
+    words = _WORDS.get(metric, metric)
+    against = (
+        f"{words} {score} against {theirs} for {best.name} on {rows} test rows "
+        f"(95 % interval of the difference {low} to {high})"
+    )
+    better, worse = _sign(task.higher_is_better, best.interval)
+
+    def answer(headline: str, winner: str, advice: str) -> Verdict:
+        return Verdict(headline, winner, metric, best.difference, best.interval, advice)
+
+    if not _beats_guess(task, chance):
+        level = _say(metric, chance.metrics["test"][metric])
+        headline = (
+            f"No better than guessing: {words} {score} against {level} for {chance.name} on {rows} test rows."
+        )
+        if worse:
+            return answer(
+                f"{headline} {_capital(best.name)} reaches {theirs}.",
+                best.name,
+                "The inputs do tell something about the target, and this network has not learned it: train longer, "
+                f"with another learning rate, or use {best.name}.",
+            )
+        return answer(
+            headline,
+            "nothing",
+            "The inputs seem to say nothing about the target: check that labels and rows belong together.",
+        )
+    if best is chance:
+        return answer(f"The network is better than guessing: {against}.", "network", "")
+    took = f"it took {best.seconds:.1f} s"
+    if better:
+        return answer(f"The network wins: {against}.", "network", "")
+    if worse:
+        return answer(
+            f"{_capital(best.name)} is better than the network: {against}.",
+            best.name,
+            f"Use {best.name}: {took}.",
+        )
+    return answer(
+        f"{_capital(best.name)} is as good as the network: {against}.",
+        "neither",
+        f"Use {best.name}, which is simpler ({took}), or measure on more test rows to see smaller differences.",
+    )
+
+
+_WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "area under the ROC curve",
+    "f1": "f1",
+    "rmse": "typical error (rmse)",
+}
+
+
+def _say(metric: str, value: float, *, signed: bool = False) -> str:
+    """A metric for people: 87.3 %, 0.912, 47,300."""
+    sign = "+" if signed and value > 0 else ""
+    if metric in ("accuracy", "balanced_accuracy"):
+        return f"{sign}{value:.1%}".replace("%", " %")
+    if abs(value) >= 1000:
+        return f"{sign}{value:,.0f}"
+    return f"{sign}{value:.3g}"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def _sign(higher_is_better: bool, interval: tuple[float, float]) -> tuple[bool, bool]:
+    """Whether a difference is clearly for the network, and whether clearly against it."""
+    low, high = interval
+    return (low > 0, high < 0) if higher_is_better else (high < 0, low > 0)
+
+
+def _beats_guess(task: Task, chance: BaselineResult) -> bool:
+    """Whether the network is clearly better than the guess in the headline or in the loss.
+
+    Accuracy alone would not do: with nine of ten rows in one class a network can know a lot and still always say that
+    class.
+    """
+    found = chance.differences
+    headline = task.headline in found and _sign(task.higher_is_better, found[task.headline][1:])[0]
+    return headline or (task.monitor in found and _sign(False, found[task.monitor][1:])[0])
+
+
+def _rank(task: Task, result: BaselineResult) -> float:
+    """Smaller is better: the headline on the validation rows, or on the test rows where there are none."""
+    metrics = result.metrics.get("validation") or result.metrics["test"]
+    value = metrics.get(task.headline, float("nan"))
+    if not np.isfinite(value):
+        return float("inf")
+    return -value if task.higher_is_better else value
+
+
+def _differences(
+    task: Task, network: Predictions, other: Predictions, truth: np.ndarray, recipe: Recipe
+) -> dict[str, tuple[float, float, float]]:
+    if not len(truth):
+        return {}
+    own, theirs = task.metrics(network, truth), task.metrics(other, truth)
+    samples = recipe.evaluation.bootstrap
+    intervals = task.difference(network, other, truth, samples=samples, seed=recipe.seed)
+    return {
+        name: (own[name] - theirs[name], *intervals[name])
+        for name in own
+        if name in theirs and name in intervals
+    }
+
+
+def _guess_name(task: Task) -> str:
+    return "always the mean" if isinstance(task, Regression) else "guessing by class frequency"
+
+
+def _limits(problem: Problem, rows: np.ndarray) -> list[str]:
+    if len(rows) == len(problem.split.train):
+        return []
+    return [f"trained on {len(rows)} of {len(problem.split.train)} rows, drawn at random"]
+
+
+def _fit_and_predict(
+    problem: Problem, learn: Callable[[np.ndarray], Any], inputs: Any, rows: np.ndarray
+) -> tuple[np.ndarray, bool]:
+    """Values for all rows as in `Predictions`, and whether the model came to its end."""
+    truth = problem.target[rows]
+    if isinstance(problem.task, Multilabel):
+        answers = [_one_model(problem, learn, inputs, rows, truth[:, at], 2) for at in range(truth.shape[1])]
+        return np.stack([values[:, 1] for values, _ in answers], axis=1), all(
+            complete for _, complete in answers
+        )
+    return _one_model(problem, learn, inputs, rows, truth, problem.task.outputs)
+
+
+def _one_model(
+    problem: Problem,
+    learn: Callable[[np.ndarray], Any],
+    inputs: Any,
+    rows: np.ndarray,
+    truth: np.ndarray,
+    outputs: int,
+) -> tuple[np.ndarray, bool]:
+    everything = inputs.shape[0]
+    if not isinstance(problem.task, Regression) and len(np.unique(truth)) == 1:
+        values = np.zeros((everything, outputs))
+        values[:, truth[0]] = 1.0
+        return values, True
+    model = learn(truth)
+    weight = None if problem.weight is None else problem.weight[rows]
+    with warnings.catch_warnings():
+        # Not an oversight: iterations are limited for speed, and `note` says when the limit was met.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(inputs[rows], truth, sample_weight=weight)
+    if isinstance(problem.task, Regression):
+        return np.asarray(model.predict(inputs), dtype=np.float64), True
+    values = np.zeros((everything, outputs))
+    values[:, model.classes_] = model.predict_proba(inputs)
+    iterations = np.max(getattr(model, "n_iter_", 0))
+    return values, not (isinstance(model, LogisticRegression) and iterations >= LINEAR_ITERATIONS)
+
+
+def _plain_numbers(problem: Problem) -> list[np.ndarray]:
+    """Columns of numbers as they are, (N, 1) each: standardised by the training rows, at most 10 deviations out."""
+    columns = []
+    for field in problem.schema.inputs:
+        if isinstance(field.fitted, Number):
+            values = (
+                parse(field.column(problem.table), field.fitted.decimal) - field.fitted.mean
+            ) / field.fitted.std
+            columns.append(np.clip(np.nan_to_num(values), -10, 10).astype(np.float32)[:, None])
+    return columns
