@@ -1,0 +1,75 @@
+"""What the sources of typed columns share: which Arrow types are understood, and names that are not used twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sounding.errors import DataError, Problems
+from sounding.recipe import DataRecipe
+
+_SHAPED = "arrow.fixed_shape_tensor"
+
+
+def understood(data: pa.Table, settings: DataRecipe, file: object) -> pa.Table:
+    """The table with plain string, binary and dictionary types.
+
+    Raises:
+        DataError: naming every column that is nested or of a foreign extension type, and names that are used twice.
+    """
+    check_names(data.column_names, settings, file)
+    check_types(data.schema, file)
+    columns = [_plain(column) for column in data.columns]
+    return pa.table(columns, names=data.column_names)
+
+
+def check_types(schema: pa.Schema, file: object) -> None:
+    """Refuse nested columns and extension types other than pictures, before any cell is read."""
+    problems = Problems()
+    for field in schema:
+        extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode(errors="replace")
+        if not extension and isinstance(field.type, pa.BaseExtensionType):
+            extension = field.type.extension_name
+        if extension and extension != _SHAPED:
+            what = f"the extension type {extension} is refused"
+            problems.add(DataError(what, "store the column as plain values", file=file, column=field.name))
+        elif pa.types.is_nested(field.type) and not _is_picture(field.type):
+            what = f"cells of type {field.type} are not understood"
+            problems.add(DataError(what, "spread them over plain columns", file=file, column=field.name))
+    problems.raise_if_any()
+
+
+def check_names(names: Sequence[str], settings: DataRecipe, file: object, line: int | None = None) -> None:
+    """Refuse tables with too many columns and names that are used twice."""
+    if len(names) > settings.max_columns:
+        what = f"{len(names):,} columns are more than the limit of {settings.max_columns:,}"
+        raise DataError(what, f"raise it with --set data.max_columns={len(names)}", file=file, line=line)
+    first: dict[str, int] = {}
+    problems = Problems()
+    for position, name in enumerate(names, start=1):
+        if name in first:
+            what = f'columns {first[name]} and {position} are both named "{name}"'
+            problems.add(DataError(what, "rename one of them", file=file, line=line))
+        first.setdefault(name, position)
+    problems.raise_if_any()
+
+
+def _is_picture(kind: pa.DataType) -> bool:
+    """Whether cells are `{"bytes", "path"}`, the way data sets on the Hugging Face hub hold pictures."""
+    return bool(pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"})
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_run_end_encoded(kind):
+        column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type)
+        kind = column.type
+    if pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
+        column = column.cast(pa.large_string())
+    elif pa.types.is_string_view(kind):
+        column = column.cast(pa.large_string())
+    elif pa.types.is_binary_view(kind):
+        column = column.cast(pa.large_binary())
+    return column
