@@ -105,9 +105,9 @@ class Augmentation:
         if policy.flip or policy.shift > 0.0:
             draws = self._draws(epoch, step, "shift")
             reach = [max(1, round(policy.shift * side)) if policy.shift else 0 for side in (height, width)]
-            shifts = [torch.from_numpy(draws.integers(-r, r + 1, count)).to(device) for r in reach]
+            down, right = (torch.from_numpy(draws.integers(-r, r + 1, count)).to(device) for r in reach)
             mirrored = (self._draws(epoch, step, "flip").random(count) < 0.5) & policy.flip
-            pictures = move(pictures, *shifts, torch.from_numpy(mirrored).to(device), reach=max(reach))
+            pictures = move(pictures, down, right, torch.from_numpy(mirrored).to(device), reach=max(reach))
         if policy.turn > 0.0:
             degrees = self._draws(epoch, step, "turn").uniform(-policy.turn, policy.turn, count)
             pictures = turn(pictures, torch.from_numpy(degrees).to(device))

@@ -54,6 +54,29 @@ class StepRecord(NamedTuple):
     progress: float
     """Fraction of all steps done, this one included."""
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether loss and gradient are numbers to go on with."""
+        return math.isfinite(self.loss) and (self.gradient_norm is None or math.isfinite(self.gradient_norm))
+
+
+class _Unread(NamedTuple):
+    """A step record whose numbers may still be on their way from the GPU."""
+
+    epoch: int
+    step: int
+    player: str
+    loss: Tensor
+    gradient_norm: Tensor | None
+    learning_rate: float
+    rows: Tensor
+    progress: float
+
+    def read(self) -> StepRecord:
+        norm = None if self.gradient_norm is None else self.gradient_norm.item()
+        where = (self.epoch, self.step, self.player)
+        return StepRecord(*where, self.loss.item(), norm, self.learning_rate, self.rows, self.progress)
+
 
 class EpochRecord(NamedTuple):
     """What came out of one epoch."""
@@ -129,7 +152,7 @@ def train(
     parameters = {
         player.name: [p for p in player.network.parameters() if p.requires_grad] for player in players
     }
-    unread: list[StepRecord] = []
+    unread: list[_Unread] = []
 
     while position.epoch < epochs:
         epoch, began = position.epoch, time.perf_counter()
@@ -144,23 +167,24 @@ def train(
                 rate = _set_rate(player.optimizer, player.schedule(done / (epochs * steps)))
                 with autocast(device, precision):
                     loss = player.loss(batch)
-                player.optimizer.zero_grad(
-                    set_to_none=True
-                )  # another player's loss may have left gradients here
+                for parameter in parameters[
+                    player.name
+                ]:  # another player's loss may have left gradients, too
+                    parameter.grad = None
                 loss.backward()  # type: ignore[no-untyped-call]
                 norm = None
                 if player.clip_norm > 0:
                     norm = nn.utils.clip_grad_norm_(parameters[player.name], player.clip_norm)
-                progress = (done + 1) / (epochs * steps)
+                finished = (done + 1) / (epochs * steps)
                 unread.append(
-                    _record(epoch, step, player.name, loss.detach(), norm, rate, batch.rows, progress)
+                    _Unread(epoch, step, player.name, loss.detach(), norm, rate, batch.rows, finished)
                 )
                 if reading:
-                    records += [_read(record) for record in unread]  # here the CPU waits for the GPU
+                    records += [record.read() for record in unread]  # here the CPU waits for the GPU
                     unread.clear()
-                    if any(not _is_finite(record) for record in records):
+                    if bad := next((record for record in records if not record.is_finite), None):
                         yield from records
-                        raise _diverged(next(record for record in records if not _is_finite(record)))
+                        raise _diverged(bad)
                 player.optimizer.step()
 
             position.step += 1
@@ -207,22 +231,6 @@ def moved(batch: Batch, device: torch.device) -> Batch:
         None if batch.target is None else batch.target.to(device, non_blocking=True),
         None if batch.weight is None else batch.weight.to(device, non_blocking=True),
         batch.rows,
-    )
-
-
-def _record(*values: Any) -> StepRecord:
-    """A record whose loss and norm are still tensors."""
-    return StepRecord(*values)
-
-
-def _read(record: StepRecord) -> StepRecord:
-    norm = None if record.gradient_norm is None else float(record.gradient_norm)
-    return record._replace(loss=float(record.loss), gradient_norm=norm)
-
-
-def _is_finite(record: StepRecord) -> bool:
-    return math.isfinite(record.loss) and (
-        record.gradient_norm is None or math.isfinite(record.gradient_norm)
     )
 
 

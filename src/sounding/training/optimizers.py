@@ -27,7 +27,7 @@ OURS = {"params", "lr", "weight_decay", "fused", "foreach", "capturable", "diffe
 
 
 class MuonAndAdamW(Optimizer):
-    """Muon for the matrices inside a network, AdamW for everything else (embeddings, biases, norms, heads of 1-D).
+    """Muon for the matrices inside a network, AdamW for everything else (embeddings, biases, norms, convolutions).
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the update is scaled to match AdamW's
     (Liu et al. 2025, arXiv:2502.16982), so that one learning rate serves both.
@@ -48,7 +48,7 @@ class MuonAndAdamW(Optimizer):
             {**group, "params": chosen, "muon": muon}
             for group in params
             for muon in (True, False)
-            if (chosen := [p for p in group["params"] if (p.ndim == 2 and group["weight_decay"] > 0) is muon])
+            if (chosen := [p for p in group["params"] if (group["decays"] and p.ndim == 2) is muon])
         ]
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
         options = {"momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps}
@@ -158,8 +158,11 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> Groups:
                 (decayed if plain else others).append(parameter)
     if not decayed and not others:
         raise RecipeError("the network has no parameters that can be trained", "set requires_grad on some")
-    groups = [(decayed, weight_decay), (others, 0.0)]
-    return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]
+    groups: Groups = [
+        {"params": decayed, "decays": True, "weight_decay": weight_decay},
+        {"params": others, "decays": False, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _can_fuse(network: nn.Module, groups: Groups) -> bool:
