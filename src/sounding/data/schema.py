@@ -15,7 +15,7 @@ from sounding.data.table import Table
 from sounding.errors import DamagedError, DataError, Problems, RecipeError, UserError, nearest
 from sounding.finding import Finding, Remedy
 from sounding.kinds import KINDS, Block, Category, Column, Encoded, Kind, Number, recognise
-from sounding.kinds.number import almost_numbers, not_a_quantity
+from sounding.kinds.number import not_a_quantity
 from sounding.recipe import DataRecipe
 
 Role = Literal["input", "target", "weight", "group", "time", "ignored"]
@@ -396,7 +396,8 @@ def _fit(field: Field, column: Column, rows: np.ndarray, settings: DataRecipe) -
         ]
     findings = []
     if field.name not in settings.kinds and field.kind in ("category", "text"):
-        findings = [finding for finding in [almost_numbers(column.take(rows))] if finding]
+        seen = column.take(rows)
+        findings = [finding for kind in KINDS.values() if (finding := kind.near_miss(seen)) is not None]
         why = not_a_quantity(column) if not findings and _all_numbers(column) else ""
         if why:
             field = replace(field, reason=f"{field.reason}; {why}")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from sounding.kinds.category import Category
+from sounding.kinds.date import Date
+from sounding.kinds.image import Image
 from sounding.kinds.kind import Block, Column, Encoded, Form, Kind, Recognition
 from sounding.kinds.number import Number
+from sounding.kinds.text import Text
 
 KINDS: dict[str, type[Kind]] = {
     "number": Number,
     "category": Category,
+    "text": Text,
+    "image": Image,
+    "date": Date,
 }
 """Every kind by the name that recipes and schemas use."""
 
@@ -39,10 +45,13 @@ __all__ = [
     "Block",
     "Category",
     "Column",
+    "Date",
     "Encoded",
     "Form",
+    "Image",
     "Kind",
     "Number",
     "Recognition",
+    "Text",
     "recognise",
 ]

@@ -228,6 +228,16 @@ class Kind(ABC):
             DataError: naming file, line and column of a cell that cannot be encoded.
         """
 
+    @classmethod
+    def near_miss(cls, column: Column) -> Finding | None:
+        """What to say of a column that is used as words although it nearly is of this kind."""
+        return None
+
+    def show(self, column: Column, row: int) -> str | np.ndarray:
+        """One cell for people: plain text, or a picture as (height, width, channels) uint8."""
+        word = column.words[row].as_py()
+        return "" if word is None else str(word)
+
     def stamp(self, column: Column) -> str:
         """What the encoded values depend on besides the cells, such as the files that they name; for the cache."""
         return ""

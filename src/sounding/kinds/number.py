@@ -80,6 +80,56 @@ class Number(Kind):
         return Recognition(1.0, f"numbers from {_shown(values.min())} to {_shown(values.max())}")
 
     @classmethod
+    def near_miss(cls, column: Column) -> Finding | None:
+        """What to say about a column of words in which numbers abound, if they do."""
+        if not column.is_text or not column.present.any() or not_a_quantity(column):
+            return None
+        present = column.present
+        count = int(present.sum())
+        if 2 * pc.sum(pc.match_substring_regex(column.words, r"\d")).as_py() < count:
+            return None  # most cells have no digit: words, and the rest of this need not be looked at
+        plain = int((~np.isnan(column.numbers[present])).sum())
+        loose = max(int((~np.isnan(parse(column, sign)[present])).sum()) for sign in ".,")
+        if loose > plain and loose >= 0.97 * count:
+            ornate = np.flatnonzero(present & np.isnan(column.numbers))[:3]
+            examples = [column.words[int(row)].as_py() for row in ornate]
+            return Finding(
+                rule="numbers-in-disguise",
+                severity="warning",
+                title=f'"{column.name}" looks numeric in {loose / count:.0%} of rows, such as "{examples[0]}", '
+                "but is used as words",
+                evidence={"column": column.name, "numeric": loose, "values": count, "examples": examples},
+                remedy=Remedy("read it as numbers", {f"data.kinds.{column.name}": "number"}),
+            )
+        if 0.5 * count <= plain < count:
+            stray = np.flatnonzero(present & np.isnan(column.numbers))[:3]
+            examples = [
+                {"line": column.where(int(row))[1], "cell": column.words[int(row)].as_py()} for row in stray
+            ]
+            words = ", ".join(f'"{example["cell"]}"' for example in examples)
+            return Finding(
+                rule="numbers-and-words",
+                severity="warning",
+                title=f'"{column.name}" holds {plain} numbers and {count - plain} words such as {words}: used as words',
+                evidence={
+                    "column": column.name,
+                    "numbers": plain,
+                    "words": count - plain,
+                    "examples": examples,
+                },
+                meaning="As words, 9 and 10 have nothing to do with each other.",
+                remedy=Remedy(
+                    "mend these cells, or say that they mean no value",
+                    {
+                        f"data.missing_in.{column.name}": sorted(
+                            {*column.missing, *(e["cell"] for e in examples)}
+                        )
+                    },
+                ),
+            )
+        return None
+
+    @classmethod
     def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
         """Learn the map from the training rows; thousands, currency and percent are read where numbers are asked for.
 
@@ -219,47 +269,6 @@ def not_a_quantity(column: Column) -> str:
             (np.abs(column.numbers[column.present]) > EXACT).any()
         )
     return "whole numbers beyond 2^53, which would be rounded" if too_long else ""
-
-
-def almost_numbers(column: Column) -> Finding | None:
-    """What to say about a column of words in which numbers abound, if they do."""
-    if not column.is_text or not column.present.any() or not_a_quantity(column):
-        return None
-    present = column.present
-    count = int(present.sum())
-    if 2 * pc.sum(pc.match_substring_regex(column.words, r"\d")).as_py() < count:
-        return None  # most cells have no digit: words, and the rest of this need not be looked at
-    plain = int((~np.isnan(column.numbers[present])).sum())
-    loose = max(int((~np.isnan(parse(column, sign)[present])).sum()) for sign in ".,")
-    if loose > plain and loose >= 0.97 * count:
-        ornate = np.flatnonzero(present & np.isnan(column.numbers))[:3]
-        examples = [column.words[int(row)].as_py() for row in ornate]
-        return Finding(
-            rule="numbers-in-disguise",
-            severity="warning",
-            title=f'"{column.name}" looks numeric in {loose / count:.0%} of rows, such as "{examples[0]}", '
-            "but is used as words",
-            evidence={"column": column.name, "numeric": loose, "values": count, "examples": examples},
-            remedy=Remedy("read it as numbers", {f"data.kinds.{column.name}": "number"}),
-        )
-    if 0.5 * count <= plain < count:
-        stray = np.flatnonzero(present & np.isnan(column.numbers))[:3]
-        examples = [
-            {"line": column.where(int(row))[1], "cell": column.words[int(row)].as_py()} for row in stray
-        ]
-        words = ", ".join(f'"{example["cell"]}"' for example in examples)
-        return Finding(
-            rule="numbers-and-words",
-            severity="warning",
-            title=f'"{column.name}" holds {plain} numbers and {count - plain} words such as {words}: used as words',
-            evidence={"column": column.name, "numbers": plain, "words": count - plain, "examples": examples},
-            meaning="As words, 9 and 10 have nothing to do with each other.",
-            remedy=Remedy(
-                "mend these cells, or say that they mean no value",
-                {f"data.missing_in.{column.name}": sorted({*column.missing, *(e["cell"] for e in examples)})},
-            ),
-        )
-    return None
 
 
 def _checked(column: Column, decimal: str) -> np.ndarray:

@@ -1,0 +1,135 @@
+"""Texts: words and punctuation marks, in lower case, each with a code of its own when training rows hold it often."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+
+from sounding.finding import Finding, Remedy
+from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
+from sounding.recipe import DataRecipe
+
+TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+(?:['’]\w+)*|[^\w\s]")
+"""A token: a Chinese or Japanese character, a word (with apostrophes inside: `don't`), or a punctuation mark."""
+PADDING, UNKNOWN = 0, 1
+LOOKED_AT = 10_000
+"""Rows by which a column of strings is judged."""
+
+
+def tokens(text: str) -> list[str]:
+    """The tokens of a text.
+
+    >>> tokens("Don't panic: it's 42!")
+    ["don't", 'panic', ':', "it's", '42', '!']
+    """
+    plain = text if text.isascii() else unicodedata.normalize("NFC", text)
+    return TOKEN.findall(plain.lower())
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A text, as codes of its first tokens: 0 is padding at the end, 1 a token rare or unseen in training.
+
+    An empty text is one unknown token, so that no network meets a row of nothing.
+    """
+
+    name: ClassVar[str] = "text"
+    form: ClassVar[Form] = "tokens"
+
+    vocabulary: tuple[str, ...]
+    """Tokens by falling frequency; the first has code 2."""
+    length: int
+    """Tokens of a text that are read."""
+
+    @classmethod
+    def recognise(cls, column: Column) -> Recognition | None:
+        """Strings of several words that rarely repeat, or of many words."""
+        if not column.is_text:
+            return None
+        words = column.words.drop_null()
+        if not len(words):
+            return None
+        looked = words.take(
+            pa.array(np.linspace(0, len(words) - 1, min(len(words), LOOKED_AT)).astype(np.int64))
+        )
+        texts = looked.to_pylist()
+        length = float(np.mean([len(tokens(text)) for text in texts]))
+        distinct = len(set(texts)) / len(texts)
+        if (length >= 3 and distinct >= 0.5) or (length >= 8 and len(set(texts)) > 20):
+            return Recognition(0.8, f"text, {length:.0f} words on average")
+        return None
+
+    @classmethod
+    def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
+        """Learn the vocabulary and the length from the training rows."""
+        split = [tokens(text) for text in _texts(column.take(rows))]
+        counts = Counter(chain.from_iterable(split))
+        often = [(count, token) for token, count in counts.items() if count >= settings.rare]
+        often.sort(key=lambda pair: (-pair[0], pair[1]))
+        length = max(1, min(settings.text_length, max(map(len, split), default=1)))
+        return cls(tuple(token for _, token in often[: settings.vocabulary]), length), []
+
+    def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
+        """(N, length) int32."""
+        split = [tokens(text) for text in _texts(column)]
+        lengths = np.fromiter(map(len, split), dtype=np.int64, count=len(split))
+        kept = np.minimum(lengths, self.length)
+        code = self._codes.get
+        flat = (code(token, UNKNOWN) for words in split for token in words[: self.length])
+        codes = np.zeros((len(split), self.length), dtype=np.int32)
+        codes[np.arange(self.length) < kept[:, None]] = np.fromiter(
+            flat, dtype=np.int32, count=int(kept.sum())
+        )
+        codes[lengths == 0, 0] = UNKNOWN
+        return codes, self._cut(column, lengths)
+
+    def _cut(self, column: Column, lengths: np.ndarray) -> list[Finding]:
+        cut = int((lengths > self.length).sum())
+        if not cut:
+            return []
+        return [
+            Finding(
+                rule="texts-cut",
+                severity="warning" if cut > 0.01 * len(lengths) else "info",
+                title=f'"{column.name}": {cut} of {len(lengths)} texts ({cut / len(lengths):.1%}) are longer than '
+                f"{self.length} tokens; the rest of them is not read",
+                evidence={
+                    "column": column.name,
+                    "cut": cut,
+                    "texts": len(lengths),
+                    "longest": int(lengths.max()),
+                },
+                remedy=Remedy("read more of each text", {"data.text_length": int(lengths.max())}),
+            )
+        ]
+
+    def block(self, column: str) -> Block:
+        """A block of its own."""
+        size = len(self.vocabulary) + 2
+        return Block(f"text:{column}", self.form, (column,), vocabulary_size=size, length=self.length)
+
+    def describe(self) -> str:
+        """Size of the vocabulary, and the length."""
+        return f"text, {len(self.vocabulary)} different tokens, up to {self.length} in a row"
+
+    def show(self, column: Column, row: int) -> str:
+        """The text as it was read."""
+        return next(iter(_texts(column.take(np.array([row])))))
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {token: code for code, token in enumerate(self.vocabulary, start=UNKNOWN + 1)}
+
+
+def _texts(column: Column) -> Iterable[str]:
+    """Every cell as it was read: in a text, "None" is a word. A cell without a value is an empty text."""
+    return (text or "" for text in column.plain.cast(pa.large_string()).to_pylist())
