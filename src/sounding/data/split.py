@@ -28,13 +28,14 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
 
+    @property
     def parts(self) -> dict[str, np.ndarray]:
         """The rows by the name of their part."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def sizes(self) -> dict[str, int]:
         """How many rows each part has."""
-        return {name: len(rows) for name, rows in self.parts().items()}
+        return {name: len(rows) for name, rows in self.parts.items()}
 
 
 def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) -> tuple[Split, list[str]]:

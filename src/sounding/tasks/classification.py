@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import copy
 from typing import Any, ClassVar, Self
 
@@ -33,6 +34,7 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     monitor: ClassVar[str] = "log_loss"
+    watched: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
 
     def __init__(
         self,
@@ -116,24 +118,29 @@ class Classification(Task):
         return np.asarray(np.array(self.classes, dtype=object)[predictions.values.argmax(1)])
 
     def measure(
-        self, values: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        truth: np.ndarray,
+        weight: np.ndarray | None = None,
+        /,
+        *,
+        names: Collection[str] = (),
     ) -> dict[str, Any]:
         """See `metrics.classification_metrics`."""
-        return measures.classification_metrics(values, truth, weight, positive=self.positive)
-
-    def validation_metrics(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
-        """Accuracy and log loss; areas under curves, which need sorting, only where they are the headline."""
-        values, truth = self.decode(outputs).values, self.from_tensor(target)
-        found = {"accuracy": measures.accuracy(values, truth), "log_loss": measures.log_loss(values, truth)}
-        if self.headline == "balanced_accuracy":
-            found["balanced_accuracy"] = measures.balanced_accuracy(values, truth)
-        elif self.headline == "roc_auc":
-            found["roc_auc"] = measures.roc_auc(values, truth, positive=self.positive)
-        return measures.defined(found)
+        return measures.classification_metrics(values, truth, weight, positive=self.positive, names=names)
 
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
         """-log(probability of the true class)."""
         return measures.row_log_losses(predictions.values, truth)
+
+    def examples(self, predictions: Predictions, truth: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Labels, and the probability of the predicted one."""
+        shown = predictions.take(rows)
+        true, said = np.array(self.classes, dtype=object)[truth[rows]], self.decide(shown)
+        return [
+            {"truth": str(label), "prediction": str(answer), "confidence": float(confidence)}
+            for label, answer, confidence in zip(true, said, shown.values.max(1), strict=True)
+        ]
 
     def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
         """`prediction`, and `probability_CLASS` for each class (or `probability` with very many classes)."""

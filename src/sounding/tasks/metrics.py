@@ -1,8 +1,8 @@
 """How good predictions are, and how sure that is.
 
-Every function takes a weight for each row: none, (N,), or (S, N) for S weightings at once, and answers with a number,
-or with (S,) numbers. A bootstrap is then nothing but a matrix of weights: how often each resample drew each row. What is
-undefined on the rows at hand (the area under a curve where only one class occurs) is NaN.
+Every function takes a weight for each row: none, (N,), or (S, N) for S weightings at once, and answers with a number
+or with (S,) numbers. A bootstrap is then nothing but a matrix of weights: how often each resample drew each row. What
+is undefined on the rows at hand (the area under a curve where only one class occurs) is NaN.
 
 probabilities:  (N, C) float64, rows sum to 1
 truth:          (N,) int64 codes of classes in [0, C), or (N,) float64 numbers
@@ -10,8 +10,8 @@ truth:          (N,) int64 codes of classes in [0, C), or (N,) float64 numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -160,33 +160,59 @@ def r2(prediction: Array, truth: Array, weight: Array | None = None) -> Value:
 
 
 def classification_metrics(
-    probabilities: Array, truth: Array, weight: Array | None = None, *, positive: int | None = None
+    probabilities: Array,
+    truth: Array,
+    weight: Array | None = None,
+    *,
+    positive: int | None = None,
+    names: Collection[str] = (),
 ) -> dict[str, Value]:
-    """All metrics of a classification; f1 and the areas under curves are those of the `positive` class, if given."""
-    metrics = {
-        "accuracy": accuracy(probabilities, truth, weight),
-        "balanced_accuracy": balanced_accuracy(probabilities, truth, weight),
-        "f1": f1(probabilities, truth, weight, positive=positive),
-        "log_loss": log_loss(probabilities, truth, weight),
-        "calibration_error": calibration_error(probabilities, truth, weight),
+    """The named metrics of a classification, or all of them.
+
+    positive: the class that f1 and the areas under curves speak of; none for the mean over classes.
+    """
+    of_rows = {
+        "accuracy": accuracy,
+        "balanced_accuracy": balanced_accuracy,
+        "log_loss": log_loss,
+        "calibration_error": calibration_error,
     }
-    if probabilities.shape[1] <= MOST_CLASSES_RANKED:
-        metrics["roc_auc"] = roc_auc(probabilities, truth, weight, positive=positive)
-        metrics["average_precision"] = average_precision(probabilities, truth, weight, positive=positive)
+    of_a_class = {"f1": f1, "roc_auc": roc_auc, "average_precision": average_precision}
+    if probabilities.shape[1] > MOST_CLASSES_RANKED:
+        of_a_class = {"f1": f1}
+    metrics = {
+        name: metric(probabilities, truth, weight)
+        for name, metric in of_rows.items()
+        if not names or name in names
+    }
+    metrics |= {
+        name: metric(probabilities, truth, weight, positive=positive)
+        for name, metric in of_a_class.items()
+        if not names or name in names
+    }
     return metrics
 
 
-def regression_metrics(prediction: Array, truth: Array, weight: Array | None = None) -> dict[str, Value]:
-    """All metrics of a regression."""
+def regression_metrics(
+    prediction: Array, truth: Array, weight: Array | None = None, *, names: Collection[str] = ()
+) -> dict[str, Value]:
+    """The named metrics of a regression, or all of them."""
+    metrics = {"rmse": rmse, "mae": mae, "r2": r2}
     return {
-        "rmse": rmse(prediction, truth, weight),
-        "mae": mae(prediction, truth, weight),
-        "r2": r2(prediction, truth, weight),
+        name: metric(prediction, truth, weight)
+        for name, metric in metrics.items()
+        if not names or name in names
     }
 
 
-Measure = Callable[[Array, Array, Array | None], dict[str, Value]]
-"""All metrics of predictions (N, ...), truth (N, ...) and weights: none, (N,) or (S, N)."""
+class Measure(Protocol):
+    """Metrics by name, of predictions (N, ...), truth (N, ...) and weights: none, (N,) or (S, N)."""
+
+    def __call__(
+        self, values: Array, truth: Array, weight: Array | None = None, /, *, names: Collection[str] = ()
+    ) -> dict[str, Value]:
+        """The named metrics, or all."""
+
 
 BOOTSTRAP_WORK = 200_000_000
 """Rows times answers times resamples that a bootstrap looks at: what a few seconds are enough for."""
@@ -197,20 +223,28 @@ CHUNK = 1 << 22
 
 
 def bootstrap(
-    measure: Measure, prediction: Array, truth: Array, *, samples: int, seed: int, weight: Array | None = None
+    measure: Measure,
+    prediction: Array,
+    truth: Array,
+    *,
+    samples: int,
+    seed: int,
+    weight: Array | None = None,
+    names: Collection[str] = (),
 ) -> dict[str, Array]:
     """Each metric on resamples of the rows, drawn with replacement: (S,) values for each.
 
     The draws depend on the seed and the number of rows alone, so two predictions of the same rows meet the same
     resamples. S is `samples`, or fewer (though 200 at least) where that many would take longer than some seconds.
 
+    names:  the metrics in question; all when empty.
     Source: Efron and Tibshirani 1993, chapters 6 and 13.
     """
     rows = len(truth)
     work = max(rows * (prediction.shape[1] if prediction.ndim > 1 else 1), 1)
     samples = min(samples, max(FEWEST_RESAMPLES, BOOTSTRAP_WORK // work))
     draw = generator(seed, "bootstrap", rows)
-    together = max(1, CHUNK // max(rows, 1), min(8, samples))
+    together = max(8, CHUNK // max(rows, 1))
     found: dict[str, list[Array]] = {}
     for at in range(0, samples if rows else 0, together):
         weights = np.empty((min(together, samples - at), rows))
@@ -218,7 +252,7 @@ def bootstrap(
             resample[:] = np.bincount(draw.integers(rows, size=rows), minlength=rows)
         if weight is not None:
             weights *= weight
-        for name, values in measure(prediction, truth, weights).items():
+        for name, values in measure(prediction, truth, weights, names=names).items():
             found.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in found.items()}
 
@@ -252,15 +286,14 @@ def bootstrap_difference(
     samples: int,
     seed: int,
     weight: Array | None = None,
+    names: Collection[str] = (),
 ) -> dict[str, tuple[float, float]]:
     """The 95 % interval of (first - second) for each metric, both on the same resamples; see `bootstrap`."""
-    one = bootstrap(measure, first, truth, samples=samples, seed=seed, weight=weight)
-    other = bootstrap(measure, second, truth, samples=samples, seed=seed, weight=weight)
-    return {
-        name: interval(one[name][: len(other[name])] - other[name][: len(one[name])])
-        for name in one
-        if name in other
-    }
+    one, other = (
+        bootstrap(measure, values, truth, samples=samples, seed=seed, weight=weight, names=names)
+        for values in (first, second)
+    )
+    return {name: interval(one[name] - other[name]) for name in one if name in other}
 
 
 def defined(metrics: dict[str, Value]) -> dict[str, float]:

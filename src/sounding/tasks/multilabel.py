@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import copy
 from typing import Any, ClassVar, Self
 
@@ -28,6 +29,7 @@ class Multilabel(Task):
 
     name: ClassVar[str] = "multilabel"
     monitor: ClassVar[str] = "log_loss"
+    watched: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "log_loss")
     headline = "f1"
     higher_is_better = True
     reason = "several answers at once, most of them often no: f1 looks at the yes answers"
@@ -98,11 +100,19 @@ class Multilabel(Task):
         return np.asarray(labels[np.arange(self.outputs), (predictions.values > 0.5).astype(np.int64)])
 
     def measure(
-        self, values: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        truth: np.ndarray,
+        weight: np.ndarray | None = None,
+        /,
+        *,
+        names: Collection[str] = (),
     ) -> dict[str, Any]:
         """The mean over the answers of each metric; an answer for which one is undefined is left out of its mean."""
         each = [
-            measures.classification_metrics(two_columns(values[:, at]), truth[:, at], weight, positive=1)
+            measures.classification_metrics(
+                two_columns(values[:, at]), truth[:, at], weight, positive=1, names=names
+            )
             for at in range(self.outputs)
         ]
         return {name: mean_of_defined([one[name] for one in each]) for name in each[0]}
@@ -114,6 +124,18 @@ class Multilabel(Task):
             measures.row_log_losses(two_columns(predictions.values[:, at]), truth[:, at]) for at in columns
         ]
         return np.asarray(np.mean(losses, axis=0))
+
+    def examples(self, predictions: Predictions, truth: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
+        """The columns whose answer is yes, and the probability of the least sure answer."""
+        names = np.array(list(self.answers), dtype=object)
+        return [
+            {
+                "truth": ", ".join(names[truth[row] == 1]) or "none",
+                "prediction": ", ".join(names[predictions.values[row] > 0.5]) or "none",
+                "confidence": float(np.maximum(predictions.values[row], 1 - predictions.values[row]).min()),
+            }
+            for row in rows
+        ]
 
     def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
         """`prediction_COLUMN` and `probability_COLUMN` (that the answer is yes) for each target column."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ class Regression(Task):
 
     name: ClassVar[str] = "regression"
     monitor: ClassVar[str] = "rmse"
+    watched: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2")
     outputs = 1
     headline = "rmse"
     higher_is_better = False
@@ -73,14 +75,27 @@ class Regression(Task):
         return predictions.values
 
     def measure(
-        self, values: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        truth: np.ndarray,
+        weight: np.ndarray | None = None,
+        /,
+        *,
+        names: Collection[str] = (),
     ) -> dict[str, Any]:
         """See `metrics.regression_metrics`."""
-        return measures.regression_metrics(values, truth, weight)
+        return measures.regression_metrics(values, truth, weight, names=names)
 
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
         """The absolute error in the user's units."""
         return np.asarray(np.abs(predictions.values - truth))
+
+    def examples(self, predictions: Predictions, truth: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Numbers in the user's units."""
+        return [
+            {"truth": float(truth[row]), "prediction": float(predictions.values[row]), "confidence": None}
+            for row in rows
+        ]
 
     def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
         """`prediction` alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -46,6 +47,8 @@ class Task(ABC):
     name: ClassVar[str]
     monitor: ClassVar[str]
     """The metric of the validation rows that decides when to stop; lower is better."""
+    watched: ClassVar[tuple[str, ...]]
+    """Metrics that are quick enough to be measured after each epoch."""
 
     outputs: int
     """Outputs of the network for a row."""
@@ -104,17 +107,30 @@ class Task(ABC):
 
     @abstractmethod
     def measure(
-        self, values: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        truth: np.ndarray,
+        weight: np.ndarray | None = None,
+        /,
+        *,
+        names: Collection[str] = (),
     ) -> dict[str, Any]:
-        """All metrics, for none, one (N,) or many (S, N) weightings of the rows; see `metrics`."""
+        """The named metrics, or all, for none, one (N,) or many (S, N) weightings of the rows; see `metrics`."""
 
     def validation_metrics(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
         """What is measured on the validation rows after each epoch; holds `monitor` and `headline`."""
-        return measures.defined(self.measure(self.decode(outputs).values, self.from_tensor(target)))
+        names = {self.monitor, self.headline, *self.watched}
+        return measures.defined(
+            self.measure(self.decode(outputs).values, self.from_tensor(target), names=names)
+        )
 
     @abstractmethod
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
         """(N,) how wrong each row is."""
+
+    @abstractmethod
+    def examples(self, predictions: Predictions, truth: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
+        """For some rows what is true, what is predicted and how sure the network is (none for numbers), for people."""
 
     @abstractmethod
     def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
@@ -151,10 +167,11 @@ class Task(ABC):
         samples: int,
         seed: int,
         weight: np.ndarray | None = None,
+        names: Collection[str] = (),
     ) -> dict[str, tuple[float, float]]:
-        """95 % intervals of (first - second) in each metric, on the same resamples of the rows."""
+        """95 % intervals of (first - second) in the named metrics, or all, on the same resamples of the rows."""
         return measures.bootstrap_difference(
-            self.measure, first.values, second.values, truth, samples, seed, weight
+            self.measure, first.values, second.values, truth, samples, seed, weight, names
         )
 
     def worst(self, predictions: Predictions, truth: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

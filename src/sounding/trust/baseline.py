@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -38,6 +39,8 @@ MOST_TREE_CLASSES = 100
 """An iteration grows a tree for each class, so with more classes trees are left out."""
 LINEAR_ITERATIONS = 200
 TREE_ITERATIONS = 300
+FIXED_TREE_ITERATIONS = 100
+"""Where there are too few rows to hold some out."""
 STRENGTHS = (0.1, 1.0, 10.0)
 """Of regularisation; the validation rows choose (with C = 1 / strength for a logistic regression)."""
 CHEAP_CELLS = 6_000_000
@@ -63,7 +66,7 @@ class BaselineResult:
     interval: tuple[float, float]
     """95 % paired bootstrap interval of the difference."""
     differences: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    """For every metric the difference and its interval."""
+    """The difference and its interval in the headline and in the loss."""
     note: str = ""
     """What was limited: rows, iterations."""
 
@@ -141,7 +144,7 @@ def compare(
         values, note = answer
         parts = {
             part: (Predictions(values[rows]), target[rows])
-            for part, rows in split.parts().items()
+            for part, rows in split.parts.items()
             if part != "train"
         }
         metrics = {part: task.metrics(*both) for part, both in parts.items()}
@@ -174,37 +177,30 @@ def guess(problem: Problem) -> tuple[np.ndarray, str]:
 
 def linear(problem: Problem) -> tuple[np.ndarray, str]:
     """Ridge or logistic regression on standardised numbers, one-hot categories, word and word-pair weights, pixels."""
-    inputs = linear_inputs(problem)
-    filled = inputs.nnz / max(inputs.shape[0], 1) if sparse.issparse(inputs) else inputs.shape[1]
+    inputs: Any = linear_inputs(problem)
+    filled = (inputs.size if isinstance(inputs, np.ndarray) else inputs.nnz) / inputs.shape[
+        0
+    ]  # cells of a row
     rows = problem.training_rows(max(1000, int(MOST_LINEAR_CELLS / max(filled, 1))))
     cheap = len(rows) * filled * min(problem.task.outputs, 20) <= CHEAP_CELLS
-    note = _limits(problem, rows)
-    if isinstance(problem.task, Regression):
-
-        def learn(strength: float, truth: np.ndarray) -> Any:
-            return Ridge(alpha=strength, random_state=0, solver="auto")
-    else:
-
-        def learn(strength: float, truth: np.ndarray) -> Any:
-            return LogisticRegression(C=1 / strength, max_iter=LINEAR_ITERATIONS)
-
-    best: tuple[float, np.ndarray] | None = None
-    unfinished = False
-    check = problem.split.validation if len(problem.split.validation) else rows
+    answers = []
     for strength in STRENGTHS if cheap else STRENGTHS[1:2]:
-        values, complete = _fit_and_predict(problem, lambda truth, s=strength: learn(s, truth), inputs, rows)
-        losses = problem.task.row_losses(Predictions(values[check]), problem.target[check])
-        loss = float((losses**2).mean() if isinstance(problem.task, Regression) else losses.mean())
-        if best is None or loss < best[0]:
-            best, unfinished = (loss, values), not complete
-    assert best is not None
-    if unfinished:
-        note.append(f"stopped after {LINEAR_ITERATIONS} iterations, close to its best")
-    return best[1], "; ".join(note)
+        model = (
+            Ridge(alpha=strength)
+            if isinstance(problem.task, Regression)
+            else LogisticRegression(C=1 / strength, max_iter=LINEAR_ITERATIONS)
+        )
+        answers.append(_fit_and_predict(problem, model, inputs, rows))
+    check = problem.split.validation if len(problem.split.validation) else rows
+    values, complete = min(answers, key=lambda answer: _mean_loss(problem, answer[0], check))
+    note = _limits(problem, rows)
+    if not complete:
+        note.append(f"stopped after {LINEAR_ITERATIONS} iterations")
+    return values, "; ".join(note)
 
 
 def trees(problem: Problem) -> tuple[np.ndarray, str] | None:
-    """Gradient-boosted trees on numbers and categories, which need no scaling; they stop on a tenth of the training rows."""
+    """Gradient-boosted trees on numbers and categories; a tenth of the training rows says when to stop."""
     table = [
         problem.encoded.blocks[name] for name in ("numbers", "categories") if name in problem.encoded.blocks
     ]
@@ -213,30 +209,17 @@ def trees(problem: Problem) -> tuple[np.ndarray, str] | None:
     inputs = np.concatenate(table, axis=1, dtype=np.float32)
     cardinalities = [count for block in problem.schema.blocks() for count in block.cardinalities]
     numbers = inputs.shape[1] - len(cardinalities)
-    native = [False] * numbers + [count <= MOST_NATIVE for count in cardinalities]
     grown = problem.task.outputs if problem.task.outputs > 2 else 1
     rows = problem.training_rows(max(1000, MOST_TREE_CELLS // (inputs.shape[1] * grown)))
-    seed = draw_seed(problem.seed, "baseline", "trees") % 2**32
-    build = (
-        HistGradientBoostingRegressor
-        if isinstance(problem.task, Regression)
-        else HistGradientBoostingClassifier
+    stops = _can_hold_out_a_tenth(problem, rows)
+    regression = isinstance(problem.task, Regression)
+    model = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(
+        max_iter=TREE_ITERATIONS if stops else FIXED_TREE_ITERATIONS,
+        early_stopping=stops,
+        categorical_features=[False] * numbers + [count <= MOST_NATIVE for count in cardinalities],
+        random_state=draw_seed(problem.seed, "baseline", "trees") % 2**32,
     )
-
-    def learn(truth: np.ndarray) -> Any:
-        # Stopping early holds out a stratified tenth, which needs two rows of every class and one for each in the tenth.
-        stops = isinstance(problem.task, Regression) or (
-            np.unique(truth, return_counts=True)[1].min() >= 2
-            and len(truth) >= 10 * max(len(np.unique(truth)), 5)
-        )
-        return build(
-            max_iter=TREE_ITERATIONS if stops else 100,
-            early_stopping=bool(stops),
-            categorical_features=native,
-            random_state=seed,
-        )
-
-    values, _ = _fit_and_predict(problem, learn, inputs, rows)
+    values, _ = _fit_and_predict(problem, model, inputs, rows)
     return values, "; ".join(_limits(problem, rows))
 
 
@@ -281,8 +264,6 @@ def verdict(
     predictions: Predictions,
     truth: np.ndarray,
     baselines: Sequence[BaselineResult],
-    *,
-    seed: int = 0,
 ) -> Verdict:
     """What the comparison says, without flattery; only differences whose interval leaves out 0 count.
 
@@ -317,7 +298,7 @@ def verdict(
         )
         if worse:
             return answer(
-                f"{headline} {_capital(best.name)} reaches {theirs}.",
+                f"{headline} Not so the simple model: {theirs} for {best.name}.",
                 best.name,
                 "The inputs do tell something about the target, and this network has not learned it: train longer, "
                 f"with another learning rate, or use {best.name}.",
@@ -329,19 +310,19 @@ def verdict(
         )
     if best is chance:
         return answer(f"The network is better than guessing: {against}.", "network", "")
-    took = f"it took {best.seconds:.1f} s"
+    took = f"trained in {best.seconds:.1f} s"
     if better:
         return answer(f"The network wins: {against}.", "network", "")
     if worse:
         return answer(
-            f"{_capital(best.name)} is better than the network: {against}.",
+            f"The simple model is better: {against}.",
             best.name,
             f"Use {best.name}: {took}.",
         )
     return answer(
-        f"{_capital(best.name)} is as good as the network: {against}.",
+        f"The simple model is as good: {against}.",
         "neither",
-        f"Use {best.name}, which is simpler ({took}), or measure on more test rows to see smaller differences.",
+        f"Use {best.name}, {took}, or measure on more test rows to see smaller differences.",
     )
 
 
@@ -362,10 +343,6 @@ def _say(metric: str, value: float, *, signed: bool = False) -> str:
     if abs(value) >= 1000:
         return f"{sign}{value:,.0f}"
     return f"{sign}{value:.3g}"
-
-
-def _capital(words: str) -> str:
-    return words[0].upper() + words[1:]
 
 
 def _sign(higher_is_better: bool, interval: tuple[float, float]) -> tuple[bool, bool]:
@@ -400,8 +377,14 @@ def _differences(
     if not len(truth):
         return {}
     own, theirs = task.metrics(network, truth), task.metrics(other, truth)
-    samples = recipe.evaluation.bootstrap
-    intervals = task.difference(network, other, truth, samples=samples, seed=recipe.seed)
+    intervals = task.difference(
+        network,
+        other,
+        truth,
+        samples=recipe.evaluation.bootstrap,
+        seed=recipe.seed,
+        names={task.headline, task.monitor},
+    )
     return {
         name: (own[name] - theirs[name], *intervals[name])
         for name in own
@@ -419,53 +402,60 @@ def _limits(problem: Problem, rows: np.ndarray) -> list[str]:
     return [f"trained on {len(rows)} of {len(problem.split.train)} rows, drawn at random"]
 
 
+def _can_hold_out_a_tenth(problem: Problem, rows: np.ndarray) -> bool:
+    """Whether a tenth of the rows can hold every class while the others do too."""
+    if isinstance(problem.task, Regression):
+        return len(rows) >= 20
+    truth = problem.target[rows].reshape(len(rows), -1)
+    counts = [np.unique(answer, return_counts=True)[1] for answer in truth.T]
+    return all(count.min() >= 2 and len(rows) >= 10 * max(len(count), 2) for count in counts)
+
+
+def _mean_loss(problem: Problem, values: np.ndarray, rows: np.ndarray) -> float:
+    """The mean loss of (N, ...) values on some rows: of squares for numbers."""
+    losses = problem.task.row_losses(Predictions(values[rows]), problem.target[rows])
+    return float(np.square(losses).mean() if isinstance(problem.task, Regression) else losses.mean())
+
+
 def _fit_and_predict(
-    problem: Problem, learn: Callable[[np.ndarray], Any], inputs: Any, rows: np.ndarray
+    problem: Problem, model: BaseEstimator, inputs: Any, rows: np.ndarray
 ) -> tuple[np.ndarray, bool]:
     """Values for all rows as in `Predictions`, and whether the model came to its end."""
     truth = problem.target[rows]
     if isinstance(problem.task, Multilabel):
-        answers = [_one_model(problem, learn, inputs, rows, truth[:, at], 2) for at in range(truth.shape[1])]
-        return np.stack([values[:, 1] for values, _ in answers], axis=1), all(
-            complete for _, complete in answers
-        )
-    return _one_model(problem, learn, inputs, rows, truth, problem.task.outputs)
+        answers = [
+            _one_answer(problem, clone(model), inputs, rows, truth[:, at], 2) for at in range(truth.shape[1])
+        ]
+        return np.stack([values[:, 1] for values, _ in answers], axis=1), all(done for _, done in answers)
+    return _one_answer(problem, model, inputs, rows, truth, problem.task.outputs)
 
 
-def _one_model(
-    problem: Problem,
-    learn: Callable[[np.ndarray], Any],
-    inputs: Any,
-    rows: np.ndarray,
-    truth: np.ndarray,
-    outputs: int,
+def _one_answer(
+    problem: Problem, model: Any, inputs: Any, rows: np.ndarray, truth: np.ndarray, outputs: int
 ) -> tuple[np.ndarray, bool]:
-    everything = inputs.shape[0]
-    if not isinstance(problem.task, Regression) and len(np.unique(truth)) == 1:
-        values = np.zeros((everything, outputs))
+    """The same for a single target: (N, outputs) probabilities, or (N,) numbers."""
+    values = np.zeros((inputs.shape[0], outputs))
+    regression = isinstance(problem.task, Regression)
+    if not regression and truth.min() == truth.max():  # nothing to learn, and scikit-learn refuses to
         values[:, truth[0]] = 1.0
         return values, True
-    model = learn(truth)
     weight = None if problem.weight is None else problem.weight[rows]
     with warnings.catch_warnings():
-        # Not an oversight: iterations are limited for speed, and `note` says when the limit was met.
+        # Iterations are limited for speed; `complete` below says when the limit was met.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(inputs[rows], truth, sample_weight=weight)
-    if isinstance(problem.task, Regression):
+    if regression:
         return np.asarray(model.predict(inputs), dtype=np.float64), True
-    values = np.zeros((everything, outputs))
     values[:, model.classes_] = model.predict_proba(inputs)
-    iterations = np.max(getattr(model, "n_iter_", 0))
-    return values, not (isinstance(model, LogisticRegression) and iterations >= LINEAR_ITERATIONS)
+    complete = not isinstance(model, LogisticRegression) or int(model.n_iter_.max()) < LINEAR_ITERATIONS
+    return values, complete
 
 
 def _plain_numbers(problem: Problem) -> list[np.ndarray]:
     """Columns of numbers as they are, (N, 1) each: standardised by the training rows, at most 10 deviations out."""
     columns = []
-    for field in problem.schema.inputs:
-        if isinstance(field.fitted, Number):
-            values = (
-                parse(field.column(problem.table), field.fitted.decimal) - field.fitted.mean
-            ) / field.fitted.std
+    for one in problem.schema.inputs:
+        if isinstance(number := one.fitted, Number):
+            values = (parse(one.column(problem.table), number.decimal) - number.mean) / number.std
             columns.append(np.clip(np.nan_to_num(values), -10, 10).astype(np.float32)[:, None])
     return columns

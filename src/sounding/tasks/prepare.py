@@ -1,0 +1,191 @@
+"""Everything up to the first training step: read, recognise, split, encode, and look for what is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sounding.batches import Batches
+from sounding.data.augmentation import Augmentation
+from sounding.data.cache import encode_cached
+from sounding.data.checks import identifiers, run_checks
+from sounding.data.schema import Schema
+from sounding.data.sources import read_source
+from sounding.data.split import Split, make_split
+from sounding.data.table import Table
+from sounding.errors import DataError
+from sounding.finding import Finding
+from sounding.kinds import Encoded
+from sounding.randomness import draw_seed
+from sounding.recipe import Recipe, complete
+from sounding.tasks import TASKS, Task, arrange, build_network, choose_network, choose_task
+
+MOST_NAMED = 8
+"""Columns whose kind is told one by one."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first step."""
+
+    recipe: Recipe
+    """Complete: what the user did not set is chosen for the data."""
+    table: Table
+    schema: Schema
+    split: Split
+    encoded: Encoded
+    task: Task
+    target: np.ndarray
+    """The truth of every row, as the task's metrics take it."""
+    findings: list[Finding]
+    decisions: list[str]
+    """What was decided and why, a line each."""
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The encoded columns of all rows, in the order in which the network takes them."""
+        return arrange(self.encoded.blocks)
+
+    def inputs_of(self, rows: np.ndarray) -> tuple[Tensor, ...]:
+        """The encoded columns of some rows."""
+        chosen = torch.from_numpy(rows)
+        return tuple(tensor[chosen] for tensor in self.inputs)
+
+    def network(self) -> nn.Module:
+        """The untrained network; its first weights are a function of the seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(draw_seed(self.recipe.seed, "initialization"))
+            return build_network(self.schema.blocks(), self.task.outputs, self.recipe.network)
+
+    def batches(self, rows: np.ndarray, *, training: bool = False) -> Batches:
+        """Some rows as batches; those that are trained on come shuffled and augmented."""
+        weight = self.schema.encode_weight(self.table)
+        if weight is not None:
+            weight = weight / weight[self.split.train].mean()
+        return Batches(
+            self.inputs_of(rows),
+            self.task.to_tensor(self.target[rows]),
+            None if weight is None else torch.from_numpy(weight[rows]).float(),
+            batch_size=self.recipe.training.batch_size,
+            seed=self.recipe.seed,
+            shuffle=training,
+            transform=self._augmentation() if training else None,
+        )
+
+    def _augmentation(self) -> Augmentation | None:
+        recipe = self.recipe.training
+        pictures = any(block.form == "pictures" for block in self.schema.blocks())
+        if not pictures or (recipe.augment == "none" and not (recipe.erase or recipe.mixup or recipe.cutmix)):
+            return None
+        return Augmentation(
+            recipe.augment,
+            recipe.erase,
+            recipe.mixup,
+            recipe.cutmix,
+            seed=self.recipe.seed,
+            number_of_classes=self.task.outputs if self.recipe.task == "classification" else 0,
+        )
+
+    def lines(self) -> list[str]:
+        """What was decided and found, for people."""
+        told = [finding for finding in self.findings if finding.severity != "info"]
+        return self.decisions + [f"{finding.severity}: {finding.title}" for finding in told]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `sounding check --json` prints."""
+        return {
+            "source": self.table.name,
+            "rows": {part: len(rows) for part, rows in self.split.parts.items()},
+            "columns": [
+                {"name": field.name, "kind": field.kind, "role": field.role, "reason": field.reason}
+                for field in self.schema.fields
+            ],
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def prepare(source: object, settings: Mapping[str, Any], *, test: object = None) -> Prepared:
+    """Read a source, find out what its columns are, divide its rows, encode them, and look for what is odd.
+
+    test: a second source with the rows that measure the result, where it is not named in the settings.
+
+    Raises:
+        UserError: for anything in the data or the settings that the user can mend.
+    """
+    asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
+    table = read_source(source, asked.data)
+    if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
+        table = table.with_part("test", read_source(tests, asked.data))
+    target = asked.target or list(table.target)
+    if not target:
+        raise DataError(
+            "no column is named to be predicted",
+            f"give --target and one of: {', '.join(table.columns)}",
+            file=table.name,
+        )
+
+    schema = Schema.infer(table, asked.data, target, asked.task)
+    split, how_split = make_split(table, schema, asked.data, asked.seed)
+    schema, left_out = identifiers(table, schema, split.train, asked.data)
+    schema, oddities = schema.fit(table, split.train, asked.data)
+    encoded = encode_cached(schema, table)
+    task_name, why_task = choose_task(schema, asked.task)
+    network_name, why_network = choose_network(schema.blocks(), asked.network.name)
+
+    chosen = {"target": target, "task": task_name, "network.name": network_name}
+    if isinstance(source, str | Path):
+        chosen["source"] = str(source)
+    if isinstance(tests, str | Path):
+        chosen["test"] = str(tests)
+    recipe = complete(
+        {**settings, **chosen}, forms={block.form for block in schema.blocks()}, rows=len(split.train)
+    )
+    task = TASKS[task_name].for_schema(schema, recipe)
+    truth = task.encode_target(table)
+    task = task.knowing(truth[split.train])
+    return Prepared(
+        recipe=recipe,
+        table=table,
+        schema=schema,
+        split=split,
+        encoded=encoded,
+        task=task,
+        target=truth,
+        findings=[
+            *table.findings,
+            *oddities,
+            *left_out,
+            *encoded.findings,
+            *run_checks(table, schema, split, encoded),
+        ],
+        decisions=[
+            f"{table.name}: {len(table):,} rows, {len(table.columns)} columns",
+            *table.notes,
+            *_kinds(schema),
+            *how_split,
+            f"task: {task_name}, because {why_task}" + (f"; {task.reason}" if task.reason else ""),
+            f"network: {network_name}, {why_network}",
+        ],
+    )
+
+
+def _kinds(schema: Schema) -> list[str]:
+    """What the columns are: each with its reason while they are few, counted when they are many."""
+    inputs = [field for field in schema.inputs if field.fitted is not None]
+    if len(inputs) <= MOST_NAMED:
+        told = [f"{field.name}: {field.kind}, {field.reason}" for field in inputs]
+        return ["inputs: " + "; ".join(told)]
+    names: dict[str, list[str]] = {}
+    for field in inputs:
+        names.setdefault(field.kind, []).append(field.name)
+    return [
+        f"inputs: {len(of_kind)} x {kind}: {', '.join(of_kind[:MOST_NAMED])}{', ...' * (len(of_kind) > MOST_NAMED)}"
+        for kind, of_kind in names.items()
+    ]
