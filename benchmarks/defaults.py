@@ -180,7 +180,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     print(
-        "| data | metric | network, median (each seed) | floor | simple models, same run | elsewhere | seconds (limit) |"
+        "| data | metric | network, median (each seed) | floor | simple models, same run | elsewhere | s (limit) |"
     )
     print("|---|---|---|---|---|---|---|")
     for workload in WORKLOADS:

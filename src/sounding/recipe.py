@@ -190,6 +190,10 @@ class Recipe:
         recipe: Recipe = _build(type(self), values, "")
         return recipe
 
+    def settings(self) -> dict[str, Any]:
+        """Every value, by its key with dots."""
+        return dict(_leaves(asdict(self), type(self), ""))
+
     def to_toml(self) -> str:
         """The whole recipe, defaults included."""
         return tomli_w.dumps(asdict(self))
@@ -202,6 +206,56 @@ class Recipe:
             RecipeError: naming file, line and key.
         """
         return cls().with_settings(settings_from_toml(text, file=file))
+
+
+def complete(settings: Settings, *, forms: set[str], rows: int) -> Recipe:
+    """The recipe with all that the user did not set chosen for the data; each choice is a measured one.
+
+    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`.
+    rows:  training rows.
+    """
+    chosen = for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
+    return Recipe().with_settings({**chosen, **settings})
+
+
+def for_table(rows: int) -> dict[str, Any]:
+    """Settings for tables of numbers and categories."""
+    return {
+        "training.epochs": 100,
+        "training.batch_size": 256 if rows > 4096 else 32,
+        "training.patience": 16,
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 3e-4,
+    }
+
+
+def for_pictures(rows: int) -> dict[str, Any]:
+    """Settings for pictures."""
+    return {
+        "training.epochs": 12 if rows > 20_000 else 40,
+        "training.batch_size": 128 if rows > 5000 else 64,
+        "training.patience": 0,
+        "training.optimizer.name": "nesterov",
+        "training.optimizer.lr": 0.1,
+        "training.optimizer.weight_decay": 5e-4,
+        "training.schedule": "cosine",
+        "training.warmup": 0.2,
+        "training.clip_norm": 0.0,
+        "training.label_smoothing": 0.1,
+        "training.augment": "shift",
+        "training.precision": "bfloat16",
+        "training.channels_last": True,
+    }
+
+
+def for_text(rows: int) -> dict[str, Any]:
+    """Settings for texts."""
+    return {
+        "training.epochs": 30,
+        "training.batch_size": 64,
+        "training.patience": 5,
+        "training.optimizer.lr": 1e-3,
+    }
 
 
 def settings_from_toml(text: str, *, file: object = None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ import torch
 from safetensors.torch import load as parse_tensors
 from torch import nn
 
+from sounding import __version__
 from sounding.data.schema import Schema
 from sounding.data.sources import read_source
 from sounding.data.table import Table
@@ -37,6 +38,7 @@ from sounding.errors import DamagedError, RecipeError, UserError
 from sounding.finding import Finding
 from sounding.recipe import Recipe
 from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
+from sounding.training import EpochRecord, StepRecord
 from sounding.training.checkpoint import verify_manifest
 
 MODEL_FORMAT = 1
@@ -228,7 +230,7 @@ def environment(fingerprint: str) -> dict[str, Any]:
     """What the bits of a run depend on besides its recipe."""
     packages = ["torch", "numpy", "pyarrow", "scikit-learn", "pillow", "safetensors", "tabm"]
     return {
-        "sounding": version("sounding"),
+        "sounding": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
         "machine": platform.machine(),
@@ -240,15 +242,30 @@ def environment(fingerprint: str) -> dict[str, Any]:
 
 
 class Events:
-    """Appends one line of JSON per record to `events.jsonl`; each line is complete when it is written at all."""
+    """Appends one line of JSON per record to `events.jsonl`; a crash can tear the last line only.
+
+    Steps are gathered until the epoch ends, so that a step of a small network costs no write of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "events.jsonl"
+        self._waiting: list[str] = []
 
     def append(self, kind: str, **values: Any) -> None:
-        """Write one record."""
+        """Write one record, and those that wait."""
+        self._waiting.append(json.dumps({"kind": kind, **values}))
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **values}) + "\n")
+            file.write("\n".join(self._waiting) + "\n")
+        self._waiting.clear()
+
+    def record(self, record: StepRecord | EpochRecord) -> None:
+        """An onlooker for the trainer."""
+        if isinstance(record, EpochRecord):
+            self.append("epoch", **record._asdict())
+        else:
+            values = record._asdict()
+            del values["rows"]
+            self._waiting.append(json.dumps({"kind": "step", **values}))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """All records; a last line that was torn by a crash is left out."""

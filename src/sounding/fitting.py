@@ -1,0 +1,209 @@
+"""The whole way, in order: prepare the data, train the network, compare it, write the run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as tensor_bytes
+from torch import nn
+
+from sounding.errors import InterruptedRunError, UserError
+from sounding.finding import Finding
+from sounding.recipe import Recipe
+from sounding.report import card, write_report
+from sounding.report.contents import gather
+from sounding.run import Events, FolderLock, Run, environment, predict_rows, write_text
+from sounding.tasks.prepare import Prepared, prepare
+from sounding.training import Trainer
+from sounding.training.checkpoint import write_manifest
+from sounding.trust.baseline import compare, verdict
+
+Say = Callable[[str], object]
+
+
+def fit(
+    source: object,
+    target: str | Sequence[str] | None = None,
+    *,
+    test: object = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    say: Say | None = print,
+    progress: bool = True,
+) -> Run:
+    """Train the right network for a source, compare it with simple models, and leave a run folder.
+
+    source:    a file, a folder, `@NAME` of the catalogue, arrays, or a data frame.
+    target:    the column to predict; several columns ask for several answers at once.
+    test:      a second source with the rows to measure the result on.
+    settings:  any values of the recipe, such as `{"seed": 1, "training.epochs": 20}`.
+    out:       the folder of the run; `runs/NAME-NUMBER` when left out.
+    say:       called with each line of explanation; none for silence.
+
+    Raises:
+        UserError: in one line, for anything in the data or the settings that the user can mend.
+        InterruptedRunError: after Ctrl-C or SIGTERM, when everything is saved; `resume` goes on.
+    """
+    started = time.perf_counter()
+    prepared = check(source, target, test=test, settings=settings)
+    folder = _new_folder(out, prepared.table.name)
+    with FolderLock(folder):
+        write_text(folder / "recipe.toml", prepared.recipe.to_toml())
+        write_text(folder / "schema.json", json.dumps(prepared.schema.to_json()))
+        facts = environment(prepared.table.fingerprint())
+        write_text(folder / "environment.json", json.dumps(facts, indent=2))
+        return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=False)
+
+
+def check(
+    source: object,
+    target: str | Sequence[str] | None = None,
+    *,
+    test: object = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Everything that `fit` does before the first training step: what the columns are, and what is odd about the data."""
+    asked = dict(settings or {})
+    if target is not None:
+        asked["target"] = [target] if isinstance(target, str) else list(target)
+    return prepare(source, asked, test=test)
+
+
+def resume(run: str | Path, source: object = None, *, say: Say | None = print, progress: bool = True) -> Run:
+    """Go on with an interrupted run; it ends in the same bits as one that was left alone.
+
+    source: only for a run on arrays or frames in memory, which the folder cannot name: the same data again.
+
+    Raises:
+        UserError: if the data are not those that the run began with.
+    """
+    started, folder = time.perf_counter(), Path(run)
+    if not (folder / "recipe.toml").is_file():
+        raise UserError("there is no run here", "give the folder of an interrupted run", file=folder)
+    recipe = Recipe.from_toml((folder / "recipe.toml").read_text(encoding="utf-8"), file=folder / "recipe.toml")
+    if source is None and not recipe.source:
+        raise UserError("this run began with data in memory", "give them again: sounding.resume(run, data)", file=folder)
+    with FolderLock(folder):
+        prepared = prepare(recipe.source if source is None else source, recipe.settings())
+        before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        facts = environment(prepared.table.fingerprint())
+        prepared = replace(prepared, findings=[*prepared.findings, *_changes(before, facts, prepared.table.name)])
+        return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=True)
+
+
+def _train(
+    prepared: Prepared, folder: Path, facts: dict[str, Any], started: float, *, say: Say, progress: bool, resuming: bool
+) -> Run:
+    recipe, task, split, target = prepared.recipe, prepared.task, prepared.split, prepared.target
+    events = Events(folder)
+    for line in prepared.lines():
+        say(line)
+    for finding in prepared.findings:
+        events.append("finding", **finding.to_json())
+
+    network = prepared.network()
+    trainer = Trainer(
+        network,
+        loss=task.loss,
+        recipe=recipe.training,
+        seed=recipe.seed,
+        metrics=task.validation_metrics,
+        monitor=task.monitor,
+        checkpoints=folder / "checkpoints",
+        onlookers=[events.record],
+        progress=progress,
+    )
+    batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
+    say(f"training on {len(split.train):,} rows, at most {recipe.training.epochs} epochs")
+    try:
+        history = trainer.fit(batches, validation=validation, resume=resuming)
+    except InterruptedRunError as error:
+        raise InterruptedRunError(f"stopped and saved; go on with: sounding resume {folder}") from error
+
+    say("comparing with simple models on the same rows")
+    predictions = {
+        part: predict_rows(task, network, prepared.inputs_of(split.parts[part])) for part in ("validation", "test")
+    }
+    baselines = compare(
+        task, prepared.table, prepared.schema, split, prepared.encoded, target, predictions["test"], recipe
+    )
+    judgement = verdict(task, predictions["test"], target[split.test], baselines)
+
+    results = gather(prepared, network, history, predictions, baselines, judgement, run=folder, environment=facts)
+    results["seconds"] = round(time.perf_counter() - started, 2)
+    _ship(prepared, network, results, folder / "model")
+    write_text(folder / "results.json", json.dumps(results))
+    write_report(folder)
+    events.append("finished", metrics=results["metrics"])
+    return Run(folder)
+
+
+def _ship(prepared: Prepared, network: nn.Module, results: dict[str, Any], folder: Path) -> None:
+    """Write the folder that is all a user of the model needs, its manifest last."""
+    files = {
+        "network.safetensors": tensor_bytes({name: t.cpu().contiguous() for name, t in network.state_dict().items()}),
+        "schema.json": json.dumps(prepared.schema.to_json()).encode(),
+        "recipe.toml": prepared.recipe.to_toml().encode(),
+        "card.json": json.dumps(card(results), indent=2).encode(),
+    }
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    write_manifest(folder)
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], name: str) -> list[Finding]:
+    """What differs from when the run began: other data are an error, another machine is a finding."""
+    if before["data"] != now["data"]:
+        raise UserError(
+            f"the data have changed since this run began ({before['data'][:12]} then, {now['data'][:12]} now)",
+            "bring the old data back, or begin a new run",
+            file=name,
+        )
+    differ = [f"{key} was {before[key]}, is {now.get(key)}" for key in before if before[key] != now.get(key)]
+    if not differ:
+        return []
+    return [
+        Finding(
+            rule="other-environment",
+            severity="warning",
+            title=f"resumed, but not bit for bit: {'; '.join(differ)}",
+            evidence={"before": before, "now": now},
+            meaning="The result is right, but may differ in its last digits from that of an uninterrupted run.",
+        )
+    ]
+
+
+def _new_folder(out: str | Path | None, name: str) -> Path:
+    """The folder of a new run: the given one, or the next free `runs/NAME-NUMBER`.
+
+    Raises:
+        UserError: if the given folder holds anything: no run ever writes over another.
+    """
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UserError("this folder is not empty", "give another --out, or remove it first", file=folder)
+        return folder
+    stem = re.sub(r"[^\w-]+", "-", Path(name).name.split(".")[0]).strip("-") or "run"
+    Path("runs").mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        folder = Path("runs") / f"{stem}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("there is always another number")
+
+
+def _silence(line: str) -> None:
+    """Say nothing."""

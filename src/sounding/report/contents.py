@@ -1,0 +1,197 @@
+"""What the page of a run draws, gathered as plain JSON values; the page itself computes nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+from torch import nn
+
+from sounding import __version__
+from sounding.data.schema import Field, Schema
+from sounding.data.split import Split
+from sounding.data.table import Table
+from sounding.kinds import Image, Number, Text
+from sounding.tasks import Predictions
+from sounding.tasks.prepare import Prepared
+from sounding.training import History
+
+MOST_EXAMPLES = 12
+"""Most wrong examples that are shown."""
+MOST_CELLS = 8
+"""Columns of such an example that are shown."""
+MOST_COLUMNS = 60
+"""Columns with a drawing of their own; the page counts the others."""
+LONGEST_TEXT = 300
+"""Characters of a text that are shown."""
+
+
+def gather(
+    prepared: Prepared,
+    network: nn.Module,
+    history: History,
+    predictions: Mapping[str, Predictions],
+    baselines: Sequence[Any],
+    verdict: Any,
+    *,
+    run: Path,
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
+    """All results of a run.
+
+    predictions: for the validation and the test rows.
+    baselines:   results of the simple models: name, metrics by part, seconds, difference and interval.
+    """
+    task, recipe, split = prepared.task, prepared.recipe, prepared.split
+    truth = {part: prepared.target[split.parts[part]] for part in predictions}
+    test, samples = predictions["test"], recipe.evaluation.bootstrap
+    results = {
+        "run": str(run),
+        "task": recipe.task,
+        "network": recipe.network.name,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "epochs": len(history),
+        "metrics": {part: task.metrics(predictions[part], truth[part]) for part in predictions},
+        "intervals": {"test": task.intervals(test, truth["test"], samples=samples, seed=recipe.seed)},
+        "baseline": {result.name: {**result.metrics, "seconds": result.seconds} for result in baselines},
+        "comparison": [
+            {key: getattr(result, key) for key in ("name", "metric", "difference", "interval", "note")}
+            for result in baselines
+        ],
+        "verdict": verdict,
+        "headline": {"metric": task.headline, "higher_is_better": task.higher_is_better},
+        "findings": [finding.to_json() for finding in [*prepared.findings, *history.findings]],
+        "decisions": prepared.decisions,
+        "data": data_overview(prepared.table, prepared.schema, split),
+        "history": [
+            {
+                "epoch": record.epoch + 1,
+                "train_loss": record.train_loss,
+                "validation": record.validation,
+                "learning_rate": record.learning_rate,
+                "seconds": record.seconds,
+            }
+            for record in history
+        ],
+        "best_epoch": None if history.best is None else history.best + 1,
+        "ending": history.ending,
+        "figures": task.figures(test, truth["test"]),
+        "examples": wrong_examples(prepared, test),
+        "network_summary": network_summary(network),
+        "environment": environment,
+        "sounding": __version__,
+        "seed": recipe.seed,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    values: dict[str, Any] = plain(results)
+    return values
+
+
+def data_overview(table: Table, schema: Schema, split: Split) -> dict[str, Any]:
+    """What went in: rows of each part, and each column with its kind, its reason and a small drawing."""
+    columns = [
+        {
+            "name": field.name,
+            "kind": field.kind,
+            "role": field.role,
+            "reason": field.reason,
+            "describe": field.fitted.describe() if field.fitted else "",
+            **(_drawing(field, table, split.train) if index < MOST_COLUMNS else {}),
+        }
+        for index, field in enumerate(sorted(schema.fields, key=lambda field: field.role != "target"))
+    ]
+    return {"source": table.name, "rows": {part: len(rows) for part, rows in split.parts.items()}, "notes": list(table.notes), "columns": columns}
+
+
+def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
+    """A histogram, the most frequent values, or some samples of the training rows."""
+    column = field.column(table).take(rows)
+    if isinstance(field.fitted, Image):
+        few = column.take(np.arange(min(6, len(rows))))
+        return {"pictures": [data_uri(picture) for picture in field.fitted.encode(few)[0]]}
+    if not column.is_word:
+        return {}
+    missing = int((~column.present).sum())
+    if isinstance(field.fitted, Text):
+        return {"missing": missing, "samples": [shown(value) for value in column.cells[:3].to_pylist()]}
+    if isinstance(field.fitted, Number):
+        values = column.numbers
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return {"missing": missing}
+        low, high = np.quantile(values, [0.005, 0.995])  # a single outlier would squeeze the rest into one bar
+        counts, edges = np.histogram(values, bins=24, range=(low, high) if low < high else None)
+        return {"missing": missing, "histogram": {"edges": edges.tolist(), "counts": counts.tolist()}}
+    top = list(column.distinct.items())[:6]
+    return {"missing": missing, "top": [[shown(value), count] for value, count in top]}
+
+
+def wrong_examples(prepared: Prepared, predictions: Predictions) -> list[dict[str, Any]]:
+    """The test rows that the network got most wrong, as people would want to see them."""
+    task, table, schema, rows = prepared.task, prepared.table, prepared.schema, prepared.split.test
+    worst, losses = task.worst(predictions, prepared.target[rows], MOST_EXAMPLES)
+    examples = []
+    for answer, loss, row in zip(
+        task.examples(predictions, prepared.target[rows], worst), losses, rows[worst], strict=True
+    ):
+        file, line = table.where(int(row))
+        cells = {field.name: _cell(field, table, int(row)) for field in schema.inputs[:MOST_CELLS]}
+        examples.append({"row": row, "file": file, "line": line, "loss": loss, **answer, "cells": cells})
+    return examples
+
+
+def _cell(field: Field, table: Table, row: int) -> Any:
+    column = field.column(table).take(np.array([row]))
+    if isinstance(field.fitted, Image):
+        return {"picture": data_uri(field.fitted.encode(column)[0][0])}
+    return shown(column.cells[0].as_py())
+
+
+def shown(value: object) -> str:
+    """A cell as text of a bearable length."""
+    if value is None:
+        return "no value"
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    text = str(value)
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A (channels, height, width) uint8 picture as a PNG that needs no file."""
+    pixels = picture[0] if picture.shape[0] == 1 else np.moveaxis(picture, 0, -1)
+    sink = io.BytesIO()
+    Picture.fromarray(pixels).save(sink, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode("ascii")
+
+
+def network_summary(network: nn.Module) -> list[dict[str, Any]]:
+    """The modules that hold parameters themselves, in order."""
+    rows = []
+    for name, module in network.named_modules():
+        own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        if own:
+            rows.append({"name": name or "network", "type": type(module).__name__, "parameters": own})
+    return rows
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values: dataclasses, arrays and numbers of NumPy unpacked."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
