@@ -15,7 +15,6 @@ from sounding.data.table import Table
 from sounding.errors import DamagedError, DataError, Problems, RecipeError, UserError, nearest
 from sounding.finding import Finding, Remedy
 from sounding.kinds import KINDS, Block, Category, Column, Encoded, Kind, Number, recognise
-from sounding.kinds.number import not_a_quantity
 from sounding.recipe import DataRecipe
 
 Role = Literal["input", "target", "weight", "group", "time", "ignored"]
@@ -394,19 +393,13 @@ def _fit(field: Field, column: Column, rows: np.ndarray, settings: DataRecipe) -
                 remedy=Remedy("use it all the same", {"data.keep": [*settings.keep, field.name]}),
             )
         ]
-    findings = []
-    if field.name not in settings.kinds and field.kind in ("category", "text"):
+    fitted, findings = KINDS[field.kind].fit(column, rows, settings)
+    as_words = field.kind == "text" or (isinstance(fitted, Category) and not fitted.spellings)
+    if as_words and field.name not in settings.kinds:
         seen = column.take(rows)
-        findings = [finding for kind in KINDS.values() if (finding := kind.near_miss(seen)) is not None]
-        why = not_a_quantity(column) if not findings and _all_numbers(column) else ""
-        if why:
-            field = replace(field, reason=f"{field.reason}; {why}")
-    fitted, notes = KINDS[field.kind].fit(column, rows, settings)
-    return replace(field, fitted=fitted), [*findings, *notes]
-
-
-def _all_numbers(column: Column) -> bool:
-    return bool(column.present.any()) and not bool(np.isnan(column.numbers[column.present]).any())
+        nearly = [kind.near_miss(seen) for kind in KINDS.values()]
+        findings = [*(finding for finding in nearly if finding is not None), *findings]
+    return replace(field, fitted=fitted), findings
 
 
 def _same(column: Column, field: Field) -> str:

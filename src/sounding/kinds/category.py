@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from sounding.errors import nearest
 from sounding.finding import Finding, Remedy
-from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
+from sounding.kinds.kind import Block, Column, Form, Kind, Recognition, require_targets
 from sounding.recipe import DataRecipe
 
 BOOLEANS = {"no": ("no", "n", "false", "f", "off", "0"), "yes": ("yes", "y", "true", "t", "on", "1")}
@@ -42,7 +42,8 @@ class Category(Kind):
             return None
         count = len(column.distinct)
         spelled = " spelled in several ways" if _spellings(column) else ""
-        return Recognition(0.5, f"{count} value{'' if count == 1 else 's'}{spelled}")
+        why = f"; {column.not_a_quantity}" if column.not_a_quantity else ""
+        return Recognition(0.5, f"{count} value{'' if count == 1 else 's'}{spelled}{why}")
 
     @classmethod
     def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
@@ -180,22 +181,6 @@ class Category(Kind):
         places = pc.index_in(column.words, value_set=words)
         found = pc.fill_null(places, len(words)).to_numpy(zero_copy_only=False)
         return np.asarray(codes[found])
-
-
-def require_targets(column: Column) -> None:
-    """Raise unless every row of a target has a value.
-
-    Raises:
-        DataError: with the count and the first row.
-    """
-    lacking = ~column.present
-    if lacking.any():
-        count = int(lacking.sum())
-        raise column.error(
-            f"{count} of {len(column)} rows {'has' if count == 1 else 'have'} no target, here the first",
-            "fill or remove these rows, or drop them with --set data.missing_target=drop",
-            row=int(lacking.argmax()),
-        )
 
 
 def _spellings(column: Column) -> tuple[tuple[str, str], ...]:

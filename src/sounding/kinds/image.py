@@ -323,7 +323,7 @@ def _inside(root: Path | None, path: str | None) -> Path:
         "\0" in path
         or PurePosixPath(path).is_absolute()
         or PureWindowsPath(path).anchor
-        or ".." in path.split("/")
+        or ".." in PureWindowsPath(path).parts
     ):
         raise _RefusedError("leads out of the folder of the data", "use paths relative to it, without ..")
     try:

@@ -113,6 +113,20 @@ class Column:
         return np.asarray(cells.to_numpy(zero_copy_only=False), dtype=np.float64)
 
     @cached_property
+    def not_a_quantity(self) -> str:
+        """Why whole numbers in it are names rather than quantities; empty where they are not."""
+        if self.is_text:
+            if pc.any(pc.match_substring_regex(self.words, r"^[+-]?0\d")).as_py():
+                return "leading zeros, which numbers would lose"
+            long = self.words.filter(pc.match_substring_regex(self.words, r"^[+-]?\d{16,}$")).drop_null()
+            inexact = any(abs(int(word)) > 2**53 for word in long.to_pylist())
+        else:
+            inexact = pa.types.is_integer(self.plain.type) and bool(
+                (np.abs(self.numbers[self.present]) > 2**53).any()
+            )
+        return "whole numbers beyond 2^53, which would be rounded" if inexact else ""
+
+    @cached_property
     def lost(self) -> dict[str, int]:
         """The strings that were read as "no value", and how often each occurs."""
         if not self.is_text:
@@ -137,6 +151,24 @@ class Column:
         """An error that names this column and, for a row, its file and line."""
         file, line = self.where(0 if row is None else row) if len(self) else (None, None)
         return DataError(what, remedy, file=file, line=None if row is None else line, column=self.name)
+
+
+def require_targets(column: Column) -> None:
+    """See that every row of a target has a value.
+
+    Raises:
+        DataError: with the count and the first row.
+    """
+    lacking = ~column.present
+    if lacking.any():
+        row, count = int(lacking.argmax()), int(lacking.sum())
+        cell = column.plain[row].as_py() if column.is_text else None
+        keep = f', or keep "{cell}" as a label with --set data.missing_in.{column.name}=[]' if cell else ""
+        raise column.error(
+            f"{count} of {len(column)} rows {'has' if count == 1 else 'have'} no target, here the first",
+            f"fill them, or drop them with --set data.missing_target=drop{keep}",
+            row=row,
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ arXiv:2106.11959, section 4.2; here without noise, so that equal training rows a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -17,20 +17,18 @@ import pyarrow.compute as pc
 from scipy.special import ndtri
 
 from sounding.finding import Finding, Remedy
-from sounding.kinds.kind import NUMBER, Block, Column, Form, Kind, Recognition
+from sounding.kinds.kind import NUMBER, Block, Column, Form, Kind, Recognition, require_targets
 from sounding.recipe import DataRecipe
 
 QUANTILES = 1000
 """The most knots of the map from values to normal scores."""
 ROWS_PER_QUANTILE = 30
 """Fewer training rows than this for each knot would follow their noise."""
-BINS = 48
-"""The most bins of a feature for piecewise-linear embeddings (Gorishniy et al. 2022, arXiv:2203.05556)."""
+BINS = 64
+"""Edges of bins for piecewise-linear embeddings (Gorishniy et al. 2022, arXiv:2203.05556), twice: see `_edges`."""
+ROWS_PER_BIN = 20
 LARGEST = float(np.finfo(np.float64).max)
-EXACT = 2**53
-"""Larger whole numbers are not all float64 numbers."""
 
-LEADING_ZERO = r"^[+-]?0\d"
 DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
 ORNAMENT = r"[\s\x{00a0}'’%$€£¥₹]|^(USD|EUR|GBP|CHF|JPY)|(USD|EUR|GBP|CHF|JPY)$"
 """What may surround a number that a person wrote: blanks, percent, currency."""
@@ -67,7 +65,7 @@ class Number(Kind):
         """All values are numbers; none has leading zeros or more whole digits than float64 can hold."""
         if not (column.is_number or column.is_text) or not column.present.any():
             return None
-        if not_a_quantity(column):
+        if column.not_a_quantity:
             return None
         values = column.numbers[column.present]
         if np.isnan(values).any():
@@ -82,7 +80,7 @@ class Number(Kind):
     @classmethod
     def near_miss(cls, column: Column) -> Finding | None:
         """What to say about a column of words in which numbers abound, if they do."""
-        if not column.is_text or not column.present.any() or not_a_quantity(column):
+        if not column.is_text or not column.present.any() or column.not_a_quantity:
             return None
         present = column.present
         count = int(present.sum())
@@ -139,16 +137,10 @@ class Number(Kind):
         decimal, findings = _decimal_of(column)
         values = _checked(column, decimal)[rows]
         present = values[~np.isnan(values)]
-        centre = _clipped(present)
-        mean, std = _moments(centre)
-        knots, scores = _normal_scores(centre)
-        kind = cls(knots, scores, (), mean, std, bool(len(present) < len(values)), decimal)
-        edges = (
-            np.unique(np.quantile(kind._scores_of(present), np.linspace(0, 1, BINS + 1)))
-            if len(present)
-            else ()
-        )
-        return cls(knots, scores, tuple(map(float, edges)), mean, std, kind.missing, decimal), findings
+        mean, std = _moments(_clipped(present))
+        knots, scores = _normal_scores(_clipped(present))
+        kind = cls(knots, scores, (), mean, std, len(present) < len(values), decimal)
+        return replace(kind, edges=_edges(kind._scores_of(present))), findings
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
         """(N, 1 or 2) float32: the normal score, and 1 where the value is missing."""
@@ -245,30 +237,16 @@ def target_values(column: Column, decimal: str = "") -> np.ndarray:
     Raises:
         DataError: naming how many are missing or infinite, and the first.
     """
+    require_targets(column)
     values = _checked(column, decimal)
-    for bad, word in ((np.isnan(values), "missing"), (np.isinf(values), "infinite")):
-        if bad.any():
-            raise column.error(
-                f"{bad.sum()} of {len(values)} target values {_are(bad)} {word}, here the first",
-                "fill or remove these rows"
-                + (", or drop them with --set data.missing_target=drop" if word == "missing" else ""),
-                row=int(bad.argmax()),
-            )
-    return values
-
-
-def not_a_quantity(column: Column) -> str:
-    """Why whole numbers are rather names than quantities; empty when they are quantities."""
-    if column.is_text:
-        if pc.any(pc.match_substring_regex(column.words, LEADING_ZERO)).as_py():
-            return "leading zeros, which numbers would lose"
-        long = column.words.filter(pc.match_substring_regex(column.words, r"^[+-]?\d{16,}$")).drop_null()
-        too_long = any(abs(int(word)) > EXACT for word in long.to_pylist())
-    else:
-        too_long = pa.types.is_integer(column.plain.type) and bool(
-            (np.abs(column.numbers[column.present]) > EXACT).any()
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise column.error(
+            f"{infinite.sum()} of {len(values)} target values {_are(infinite)} infinite, here the first",
+            "correct or remove these rows",
+            row=int(infinite.argmax()),
         )
-    return "whole numbers beyond 2^53, which would be rounded" if too_long else ""
+    return values
 
 
 def _checked(column: Column, decimal: str) -> np.ndarray:
@@ -334,6 +312,19 @@ def _normal_scores(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, 
     low, high = np.searchsorted(ordered, picked, "left"), np.searchsorted(ordered, picked, "right")
     scores = ndtri((low + high) / 2 / len(ordered))
     return tuple(map(float, picked)), tuple(map(float, scores))
+
+
+def _edges(scores: np.ndarray) -> tuple[float, ...]:
+    """Edges of bins: quantiles of the rows, and quantiles of the distinct values.
+
+    The latter give the tail of a column that is nearly always the same a resolution of its own; together they
+    measured better on tables than either.
+    """
+    if not len(scores):
+        return ()
+    at = np.linspace(0, 1, int(np.clip(len(scores) // ROWS_PER_BIN, 2, BINS)) + 1)
+    edges = np.concatenate([np.quantile(scores, at), np.quantile(np.unique(scores), at)])
+    return tuple(map(float, np.unique(edges.astype(np.float32))))
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:
