@@ -138,7 +138,11 @@ def write_manifest(folder: Path) -> None:
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
             files[path.name] = _fingerprint(path.read_bytes())
-    _write(folder / MANIFEST, _manifest_bytes(files))
+    unfinished = folder.with_name(
+        f"{TEMPORARY}{secrets.token_hex(4)}"
+    )  # a manifest, too, is whole or not there
+    _write(unfinished, _manifest_bytes(files))
+    unfinished.replace(folder / MANIFEST)
     _flush_folder(folder)
 
 
@@ -291,7 +295,9 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _remove(place: Path) -> None:
     """Remove a folder; it disappears under its name at once, so that no reader meets half of it."""
-    if place.is_dir() and not place.is_symlink():
+    if place.is_file() and not place.is_symlink():
+        place.unlink()
+    elif place.is_dir() and not place.is_symlink():
         going = place.with_name(f"{TEMPORARY}{secrets.token_hex(4)}")
         place.rename(going)
         shutil.rmtree(going)

@@ -156,7 +156,6 @@ def train(
 
     while position.epoch < epochs:
         epoch, began = position.epoch, time.perf_counter()
-        rate = 0.0
         for batch in batches.epoch(epoch, start_step=position.step):
             if device.type != "cpu":
                 batch = moved(batch, device)
@@ -164,7 +163,7 @@ def train(
             reading = (step + 1) % read_every == 0 or step + 1 == steps
             for player in players:
                 _reseed(draw_seed(seed, epoch, step, player.name, "network"), device)
-                rate = _set_rate(player.optimizer, player.schedule(done / (epochs * steps)))
+                rate = _set_rate(player, done / (epochs * steps))
                 with autocast(device, precision):
                     loss = player.loss(batch)
                 for parameter in parameters[
@@ -199,14 +198,16 @@ def train(
         losses = {name: total / position.rows for name, total in position.totals.items()}
         position.epoch, position.step, position.rows, position.totals = epoch + 1, 0, 0, {}
         seconds = time.perf_counter() - began
-        yield EpochRecord(epoch, losses, measured, rate, seconds, (epoch + 1) / epochs)
+        last_rate = _set_rate(players[0], (epoch * steps + steps - 1) / (epochs * steps))
+        yield EpochRecord(epoch, losses, measured, last_rate, seconds, (epoch + 1) / epochs)
 
 
-def _set_rate(optimizer: Optimizer, factor: float) -> float:
-    """Set each group's learning rate to its peak times the factor; answer with the first."""
-    for group in optimizer.param_groups:
+def _set_rate(player: Player, progress: float) -> float:
+    """Set each group's learning rate to what the schedule makes of its peak; answer with the first."""
+    factor = player.schedule(progress)
+    for group in player.optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-    return float(optimizer.param_groups[0]["lr"])
+    return float(player.optimizer.param_groups[0]["lr"])
 
 
 def _reseed(seed: int, device: torch.device) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import platform
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from sounding.batches import Batch, Batches
-from sounding.errors import DataError, InterruptedRunError, RecipeError, nearest
+from sounding.errors import DamagedError, DataError, InterruptedRunError, RecipeError, nearest
 from sounding.finding import Finding, Remedy
 from sounding.recipe import TrainingRecipe
 from sounding.training.checkpoint import (
@@ -32,15 +29,15 @@ from sounding.training.checkpoint import (
     optimizer_to_tensors,
     save,
 )
+from sounding.training.interruption import Signals, StopRequested
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train
+from sounding.training.losses import Loss, named_loss
 from sounding.training.optimizers import build_optimizer
 from sounding.training.progress import ProgressBar
 from sounding.training.schedules import Schedule, build_schedule
 
 Array = Tensor | np.ndarray[Any, Any]
 Rows = Array | tuple[Array, ...]
-Loss = Callable[..., Tensor]
-"""Called with (outputs, target), and with the weights of the rows as a third where batches carry them."""
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
 Onlooker = Callable[[StepRecord | EpochRecord], object]
 
@@ -62,7 +59,7 @@ class History:
 
     epochs: list[EpochRecord] = field(default_factory=list)
     best: int | None = None
-    """The epoch (from 0) with the best monitored value, whose weights the network ends with; none without one."""
+    """The epoch (from 0) with the best monitored value; with a patience, the network ends with its weights."""
     planned: int = 0
     """Epochs that the schedule was made for. A repeat with this number of epochs gives the same bits."""
     ending: str = ""
@@ -164,14 +161,15 @@ class Trainer:
             network if network is not None else nn.ModuleDict({p.name: p.network for p in players or ()})
         )
         self.checkpoints = Path(checkpoints) if checkpoints is not None else None
-        self._loss = _named_loss(loss)
+        self._loss = named_loss(loss)
         self._players = players
         self._optimizer = optimizer
+        self._own_schedule = callable(schedule)
         self._schedule = (
             schedule if callable(schedule) else build_schedule(recipe.schedule, warmup=recipe.warmup)
         )
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
-        self._signals = _Signals()
+        self._signals = Signals()
 
     def fit(
         self,
@@ -195,15 +193,24 @@ class Trainer:
         """
         batches = self._batches(data, shuffle=True)
         held_out = None if validation is None else self._batches(validation, shuffle=False)
-        with self._machine(), _Signals() as self._signals:
+        with self._machine(), Signals() as self._signals:
             self._place_network()
             self.network.train()
             run = _Run(self._build_players(), batches, held_out, History(planned=self.recipe.epochs))
-            if not (resume and self._restore(run)) and self.recipe.time > 0:
-                self._plan_epochs(run)
+            if self.recipe.batch_size > batches.rows:
+                run.history.findings.append(
+                    Finding(
+                        rule="batch-larger-than-data",
+                        severity="info",
+                        title=f"all {batches.rows} rows are one batch: fewer than {self.recipe.batch_size}",
+                        evidence={"rows": batches.rows, "batch_size": self.recipe.batch_size},
+                    )
+                )
             try:
+                if not (resume and self._restore(run)) and self.recipe.time > 0:
+                    self._plan_epochs(run)
                 self._train(run)
-            except _StopRequested:
+            except StopRequested:
                 raise self._save_and_explain(run) from None
             if run.best and self.recipe.patience > 0:
                 self.network.load_state_dict(run.best)
@@ -219,18 +226,8 @@ class Trainer:
     def _train(self, run: _Run) -> None:
         """Turn records into history, checkpoints and an ending."""
         history, began, saved = run.history, time.monotonic() - run.history.seconds, time.monotonic()
-        ending = self._ending(history)
-        records = train(
-            run.players,
-            run.batches,
-            epochs=history.planned,
-            seed=self.seed,
-            position=run.position,
-            validate=None if run.held_out is None else lambda epoch: self._validate(run),
-            device=self.device,
-            precision=self.recipe.precision if self._players is not None else "float32",  # else: see _forward
-            read_every=1 if self.device.type == "cpu" else READ_EVERY_ON_GPU,
-        )
+        over = ending = self._ending(history)
+        records = self._records(run, history.planned, run.position)
         with self._shown(history.planned) as onlookers:
             while not ending and (record := next(records, None)) is not None:
                 history.seconds = time.monotonic() - began
@@ -244,7 +241,21 @@ class Trainer:
                     self._save(run)
                     saved = time.monotonic()
         history.ending = ending
-        self._save(run)
+        if not over:
+            self._save(run)
+
+    def _records(self, run: _Run, epochs: int, position: Position) -> Iterator[StepRecord | EpochRecord]:
+        return train(
+            run.players,
+            run.batches,
+            epochs=epochs,
+            seed=self.seed,
+            position=position,
+            validate=None if run.held_out is None else lambda epoch: self._validate(run),
+            device=self.device,
+            precision=self.recipe.precision if self._players is not None else "float32",  # else: see _forward
+            read_every=1 if self.device.type == "cpu" else READ_EVERY_ON_GPU,
+        )
 
     def _note(self, run: _Run, record: EpochRecord) -> None:
         """Add an epoch to the history, and keep its weights if it is the best one so far."""
@@ -297,7 +308,7 @@ class Trainer:
     def _validate(self, run: _Run) -> dict[str, float]:
         """The mean loss over the rows that are held out, and the metrics; stops early when asked to stop."""
         assert run.held_out is not None
-        totals: dict[str, float] = {}
+        totals, shares = dict[str, float](), 0.0
         kept: list[tuple[Tensor, Tensor]] = []
         with evaluating(self.network), torch.no_grad():
             for batch in run.held_out.epoch(0):
@@ -309,10 +320,12 @@ class Trainer:
                     losses = {"network": self._loss_from(outputs, batch)}
                     if self._metrics is not None and batch.target is not None:
                         kept.append((outputs, batch.target))
+                share = len(batch.rows) if batch.weight is None else batch.weight.sum().item()
+                shares += share
                 for name, loss in losses.items():
-                    totals[name] = totals.get(name, 0.0) + loss.item() * len(batch.rows)
+                    totals[name] = totals.get(name, 0.0) + loss.item() * share
                 self._signals.check()
-            means = {name: total / run.held_out.rows for name, total in totals.items()}
+            means = {name: total / shares for name, total in totals.items()}
             named = {f"loss_{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
             measured = {}
             if self._metrics is not None and kept:
@@ -376,23 +389,26 @@ class Trainer:
         began = time.monotonic()
         weights = copy.deepcopy(self.network.state_dict())
         optimizers = [copy.deepcopy(player.optimizer.state_dict()) for player in run.players]
-        moments = []
-        for record in train(run.players, run.batches, epochs=1, seed=self.seed, device=self.device):
-            moments.append(time.monotonic())
-            if isinstance(record, EpochRecord) or (
-                len(moments) > 5 and moments[-1] - began > TRIAL * self.recipe.time
-            ):
-                break
-            self._signals.check()
-        settled = moments[min(2, len(moments) - 1) :]  # the first steps warm up caches and allocators
-        a_step = (settled[-1] - settled[0]) / (len(settled) - 1) if len(settled) > 1 else moments[0] - began
-        before_validation = time.monotonic()
-        if run.held_out is not None:
-            self._validate(run)
-        an_epoch = a_step * len(run.batches) + time.monotonic() - before_validation
-        self.network.load_state_dict(weights)
-        for player, state in zip(run.players, optimizers, strict=True):
-            player.optimizer.load_state_dict(state)
+        trial = _Run(run.players, run.batches, None, History())
+        steps: list[tuple[float, int]] = []  # when, and how many steps were done
+        try:
+            for record in self._records(trial, 1, trial.position):
+                self._signals.check()
+                steps.append((time.monotonic(), trial.position.step))
+                enough = len(steps) > 5 and steps[-1][0] - began > TRIAL * self.recipe.time
+                if enough or record.progress == 1.0:
+                    break
+            settled = steps[len(steps) // 4 :]  # the first ones fill caches and allocators
+            (start, first), (end, last) = settled[0], settled[-1]
+            a_step = (end - start) / (last - first) if last > first else (end - began) / last
+            validating = time.monotonic()
+            if run.held_out is not None:
+                self._validate(run)
+            an_epoch = a_step * len(run.batches) + time.monotonic() - validating
+        finally:
+            self.network.load_state_dict(weights)
+            for player, state in zip(run.players, optimizers, strict=True):
+                player.optimizer.load_state_dict(state)
 
         run.history.seconds = time.monotonic() - began
         fitting = int(MARGIN * (self.recipe.time - run.history.seconds) / an_epoch)
@@ -427,7 +443,7 @@ class Trainer:
             "batch_size": run.batches.batch_size,
             "shuffle": run.batches.shuffle,
             "seed": self.seed,
-            "schedule": recipe.schedule if self._players is None else "",
+            "schedule": getattr(self._schedule, "__name__", "") if self._own_schedule else recipe.schedule,
             "warmup": recipe.warmup,
             "patience": recipe.patience,
             "monitor": self.monitor,
@@ -473,28 +489,32 @@ class Trainer:
         return save(self.checkpoints, tensors, state, keep=self.recipe.keep_checkpoints)
 
     def _restore(self, run: _Run) -> bool:
-        """Take everything from the newest whole checkpoint; whether there is one."""
+        """Take everything from the newest whole checkpoint; whether any step had been done."""
         if self.checkpoints is None:
             raise RecipeError("there is nothing to resume from", "give the trainer a folder for checkpoints")
         found = load_newest(self.checkpoints)
         if found is None:
             return False
         history, state, tensors = run.history, found.state, found.tensors
-        history.findings = [Finding.from_json(values) for values in state["findings"]] + found.findings
-        self._compare(run, state)
-        check_tensors(tensors["network"], self.network.state_dict(), file=found.folder)
-        self.network.load_state_dict(tensors["network"])
-        for player in run.players:
-            optimizer_from_tensors(
-                player.optimizer, tensors[f"optimizer-{player.name}"], state["optimizers"][player.name]
-            )
-        run.best = tensors.get("best", {})
-        run.position = Position(**state["position"])
-        history.epochs = [EpochRecord(**values) for values in state["epochs"]]
-        history.best, history.seconds = state["best"], state["seconds"]
-        if self.recipe.time > 0:  # the epochs were cut to the time there was, and the schedule made for them
-            history.planned = state["planned"]
-        return True
+        try:
+            history.findings += [Finding.from_json(values) for values in state["findings"]] + found.findings
+            self._compare(run, state)
+            check_tensors(tensors["network"], self.network.state_dict(), file=found.folder)
+            self.network.load_state_dict(tensors["network"])
+            for player in run.players:
+                entries, values = tensors[f"optimizer-{player.name}"], state["optimizers"][player.name]
+                optimizer_from_tensors(player.optimizer, entries, values)
+            run.best = tensors.get("best", {})
+            run.position = Position(**state["position"])
+            history.epochs = [EpochRecord(**values) for values in state["epochs"]]
+            history.best, history.seconds = state["best"], state["seconds"]
+            if (
+                self.recipe.time > 0
+            ):  # the epochs were cut to the time there was, and the schedule made for them
+                history.planned = state["planned"]
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"this is no checkpoint of a trainer: {error}", file=found.folder) from None
+        return run.position != Position()  # a run stopped before its first step is begun as if it never was
 
     def _compare(self, run: _Run, state: Mapping[str, Any]) -> None:
         """Refuse other settings, and note another machine."""
@@ -548,41 +568,6 @@ class _Run:
     """A copy of the network's state after the best epoch; empty before there is one."""
 
 
-class _StopRequested(Exception):  # noqa: N818  (nothing went wrong)
-    """Ctrl-C or SIGTERM arrived, and a state that can be saved is reached."""
-
-
-class _Signals:
-    """Remembers Ctrl-C and SIGTERM until the step is finished; the second one exits at once.
-
-    Off the main thread, where handlers cannot be set, nothing is watched.
-    """
-
-    def __init__(self) -> None:
-        self._arrived = False
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._arrive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-    def _arrive(self, number: int, frame: object) -> None:
-        if self._arrived:
-            raise KeyboardInterrupt
-        self._arrived = True
-
-    def check(self) -> None:
-        """Stop here if asked to."""
-        if self._arrived:
-            raise _StopRequested
-
-
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode; afterwards each in the mode it was in (a frozen one stays frozen)."""
@@ -613,46 +598,8 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def cross_entropy(outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy of logits (B, C, ...) and classes (B, ...) or probabilities like the logits."""
-    goals = target if target.is_floating_point() else target.long()
-    if weight is None:
-        return F.cross_entropy(outputs, goals)
-    losses = F.cross_entropy(outputs, goals, reduction="none").flatten(1 if target.ndim > 1 else 0)
-    return (losses.reshape(len(weight), -1).mean(1) * weight).sum() / weight.sum()
-
-
-def mse(outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean squared error of outputs (B, ...) and a target of the same shape; (B, 1) and (B,) are taken for the same.
-
-    Raises:
-        DataError: if the shapes differ: broadcasting them would train on every pair of rows.
-    """
-    if outputs.shape != target.shape:
-        outputs, target = outputs.squeeze(-1), target.squeeze(-1) if target.ndim > 1 else target
-    if outputs.shape != target.shape:
-        raise DataError(
-            f"outputs have shape {tuple(outputs.shape)}, the target {tuple(target.shape)}", "make them equal"
-        )
-    if weight is None:
-        return F.mse_loss(outputs, target.to(outputs.dtype))
-    losses = (outputs - target).square().reshape(len(weight), -1).mean(1)
-    return (losses * weight).sum() / weight.sum()
-
-
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": mse}
-
-
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _named_loss(loss: str | Loss) -> Loss:
-    if not isinstance(loss, str):
-        return loss
-    if loss not in LOSSES:
-        raise RecipeError(f'there is no loss "{loss}"', f"{nearest(loss, LOSSES)}; or give a function")
-    return LOSSES[loss]
 
 
 def _tensors(rows: Rows) -> tuple[Tensor, ...]:
