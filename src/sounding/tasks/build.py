@@ -171,7 +171,10 @@ def _build(
         if form == "table":
             by_form = {block.form: block for block in blocks}
             numbers, categories = by_form.get("numbers"), by_form.get("categories")
+            options = dict(options)
             bins = [torch.tensor(edges, dtype=torch.float32) for edges in numbers.bins] if numbers else None
+            if options.get("number_embedding_size") == 0:  # numbers enter as they are
+                bins = options.pop("number_embedding_size") or None
             return build(
                 len(numbers.features) if numbers else 0,
                 categories.cardinalities if categories else (),
