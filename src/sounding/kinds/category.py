@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -142,14 +143,13 @@ class Category(Kind):
         require_targets(column)
         codes = self._codes(column).astype(np.int64)
         if (codes < 0).any():
-            row = int((codes < 0).argmax())
+            row, count = int((codes < 0).argmax()), int((codes < 0).sum())
             word = column.words[row].as_py()
-            close = nearest(word, self.classes).split("? ")[0]
-            known = next((label for label in self.classes if f'"{label}"' in close), self.classes[0])
+            close = (get_close_matches(word, self.classes, n=1, cutoff=0) or self.classes)[0]
             raise column.error(
-                f'the label "{word}" is not among the training rows (in {(codes < 0).sum()} rows)',
+                f'the label "{word}" is not among the training rows (in {count} row{"" if count == 1 else "s"})',
                 f"{nearest(word, self.classes)}; if it means one of these: "
-                f"""--set 'data.labels={{"{word}" = "{known}"}}'""",
+                f"""--set 'data.labels={{"{word}" = "{close}"}}'""",
                 row=row,
             )
         return codes

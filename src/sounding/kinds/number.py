@@ -256,7 +256,7 @@ def _checked(column: Column, decimal: str) -> np.ndarray:
     if bad.any():
         row, count = int(bad.argmax()), int(bad.sum())
         cell = column.words[row].as_py() if column.is_word else "the cell"
-        more = f" (and {count - 1} more cells)" if count > 1 else ""
+        more = f" (and {count - 1} more cell{'s' if count > 2 else ''})" if count > 1 else ""
         raise column.error(
             f'"{_cut(cell)}" is not a number{more}',
             f"correct it, leave it empty, or list it in data.missing_in.{column.name}",

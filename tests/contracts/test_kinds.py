@@ -1,0 +1,142 @@
+"""What every kind of column in the registry promises."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image as Pillow
+
+from sounding.errors import DamagedError, DataError
+from sounding.kinds import KINDS, Column, Kind, recognise
+from sounding.recipe import DataRecipe
+
+ROWS = 40
+TRAIN = np.arange(25)
+SETTINGS = DataRecipe()
+DTYPES = {"numbers": np.float32, "categories": np.int32, "tokens": np.int32, "pictures": np.uint8}
+
+
+def _png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Pillow.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+# typical cells of each kind; a new kind adds one line
+CELLS: dict[str, Callable[[], pa.Array]] = {
+    "number": lambda: pa.array([None if n % 7 == 3 else f"{n * n / 3:.3f}" for n in range(ROWS)]),
+    "category": lambda: pa.array([None if n % 7 == 3 else "red green blue".split()[n % 3] for n in range(ROWS)]),
+    "text": lambda: pa.array([f"row {n} of many says: it is {n % 5}, not {n % 3}!" for n in range(ROWS)]),
+    "image": lambda: pa.array([_png(n) for n in range(ROWS)]),
+    "date": lambda: pa.array([str(datetime(2020, 1, 1) + timedelta(hours=31 * n)) for n in range(ROWS)]),
+}
+
+
+def column(cells: pa.Array) -> Column:
+    return Column("x", cells, frozenset(SETTINGS.missing), None, lambda row: ("x.csv", row + 2))
+
+
+@pytest.fixture(params=KINDS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def cells(name: str) -> pa.Array:
+    return CELLS[name]()
+
+
+@pytest.fixture
+def kind(name: str, cells: pa.Array) -> Kind:
+    return KINDS[name].fit(column(cells), TRAIN, SETTINGS)[0]
+
+
+def test_is_recognised_with_a_reason(name: str, cells: pa.Array) -> None:
+    found, reason = recognise(column(cells))
+    assert found == name
+    assert reason
+
+
+def test_encodes_every_row_in_its_form(kind: Kind, cells: pa.Array) -> None:
+    encoded, _ = kind.encode(column(cells))
+    assert len(encoded) == ROWS
+    assert encoded.dtype == DTYPES[kind.form]
+    block = kind.block("x")
+    if block.form == "numbers":
+        assert encoded.shape == (ROWS, len(block.features))
+        assert len(block.bins) == len(block.features)
+        assert all((np.diff(np.float32(edges)) > 0).all() and len(edges) > 1 for edges in block.bins)
+        assert np.isfinite(encoded).all()
+        assert np.abs(encoded).max() < 10
+    elif block.form == "categories":
+        assert encoded.shape == (ROWS,)
+        assert encoded.min() >= 0
+        assert encoded.max() < block.cardinalities[0]
+    elif block.form == "tokens":
+        assert encoded.shape == (ROWS, block.length)
+        assert encoded.min() >= 0
+        assert encoded.max() < block.vocabulary_size
+        assert (encoded[:, 0] > 0).all()  # padding only at the end, and no row is empty
+        assert (np.diff((encoded == 0).astype(int), axis=1) >= 0).all()
+    else:
+        assert encoded.shape == (ROWS, block.channels, block.height, block.width)
+        assert len(block.mean) == len(block.std) == block.channels
+        assert min(block.std) > 0
+
+
+def test_json_keeps_everything(kind: Kind, cells: pa.Array) -> None:
+    again = type(kind).from_json(json.loads(json.dumps(kind.to_json(), allow_nan=False)))
+    assert again == kind
+    assert again.block("x") == kind.block("x")
+    assert np.array_equal(again.encode(column(cells))[0], kind.encode(column(cells))[0])
+
+
+@pytest.mark.parametrize("damage", ["unknown", "missing", "nothing"])
+def test_damaged_json_is_refused(kind: Kind, damage: str) -> None:
+    values = kind.to_json()
+    if damage == "unknown":
+        values = {**values, "surprise": 1}
+    elif damage == "missing":
+        values.popitem()
+    with pytest.raises(DamagedError):
+        type(kind).from_json(None if damage == "nothing" else values)  # type: ignore[arg-type]
+
+
+def test_learns_from_training_rows_alone(kind: Kind, cells: pa.Array) -> None:
+    elsewhere = cells.take(pa.array([*TRAIN, *([0] * (ROWS - len(TRAIN)))]))
+    assert type(kind).fit(column(elsewhere), TRAIN, SETTINGS)[0] == kind
+
+
+def test_each_row_is_encoded_by_itself(kind: Kind, cells: pa.Array) -> None:
+    whole, _ = kind.encode(column(cells))
+    order = np.random.default_rng(0).permutation(ROWS)
+    shuffled, _ = kind.encode(column(cells.take(pa.array(order))))
+    assert np.array_equal(shuffled, whole[order])
+    single, _ = kind.encode(column(cells.slice(5, 1)))
+    assert np.array_equal(single[0], whole[5])
+
+
+def test_a_missing_cell_is_encoded_or_named(kind: Kind, cells: pa.Array) -> None:
+    try:
+        encoded, _ = kind.encode(column(pa.nulls(2, cells.type)))
+    except DataError as error:
+        assert str(error).startswith('x.csv:2 (column "x")')
+    else:
+        assert len(encoded) == 2
+
+
+def test_no_rows_are_no_error(kind: Kind, cells: pa.Array) -> None:
+    assert len(kind.encode(column(cells.slice(0, 0)))[0]) == 0
+
+
+def test_describes_and_shows(kind: Kind, cells: pa.Array) -> None:
+    assert kind.describe()
+    shown = kind.show(column(cells), 1)
+    assert isinstance(shown, str) or (shown.dtype == np.uint8 and shown.ndim == 3)
