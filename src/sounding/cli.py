@@ -108,7 +108,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result.to_json()))
     else:
-        for line in result.lines():
+        for line in result.lines(everything=True):
             print(printable(line))
     return 0
 

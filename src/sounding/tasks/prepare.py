@@ -93,9 +93,9 @@ class Prepared:
             number_of_classes=self.task.outputs if self.recipe.task == "classification" else 0,
         )
 
-    def lines(self) -> list[str]:
-        """What was decided and found, for people."""
-        told = [finding for finding in self.findings if finding.severity != "info"]
+    def lines(self, *, everything: bool = False) -> list[str]:
+        """What was decided and found, for people; what is merely good to know only if everything is asked for."""
+        told = [finding for finding in self.findings if everything or finding.severity != "info"]
         return self.decisions + [f"{finding.severity}: {finding.title}" for finding in told]
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,244 @@
+"""The command line as a contract: exit status, one line of error, one object of JSON, files that others can read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from sounding.cli import main
+
+QUICK = ["--epochs", "2", "--set", "evaluation.bootstrap=50"]
+
+
+@pytest.fixture(scope="module")
+def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small table: the kind follows from the petal, and a column of noise."""
+    folder = tmp_path_factory.mktemp("flowers")
+    generator = np.random.default_rng(0)
+    with (folder / "flowers.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["petal", "colour", "noise", "kind"])
+        for _ in range(240):
+            kind = generator.integers(2)
+            petal = round(float(generator.normal(2 + 3 * kind, 0.5)), 3)
+            rows.writerow(
+                [petal, ["red", "blue"][generator.integers(2)], generator.integers(99), ["rose", "iris"][kind]]
+            )
+    return folder / "flowers.csv"
+
+
+@pytest.fixture(scope="module")
+def run(flowers: Path) -> Path:
+    """A finished run on it."""
+    out = flowers.parent / "run"
+    assert main(["fit", str(flowers), "--target", "kind", "--out", str(out), "--quiet", *QUICK]) == 0
+    return out
+
+
+def test_help_is_quick_to_load_and_knows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for command in ("fit", "predict", "evaluate", "resume", "check", "report", "data"):
+        assert command in shown
+
+
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys, sounding.cli as c\n"
+        "try: c.main(['fit', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'sklearn', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_json_is_the_last_line_and_keeps_its_promise(
+    flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["fit", str(flowers), "--target", "kind", "--out", str(out), "--json", "--seed", "3", *QUICK]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(result) == set("run task network parameters seconds epochs metrics intervals baseline findings".split())
+    assert result["task"] == "classification"
+    assert result["epochs"] == 2
+    assert set(result["metrics"]) == {"validation", "test"}
+    low, high = result["intervals"]["test"]["accuracy"]
+    assert low <= result["metrics"]["test"]["accuracy"] <= high
+    assert {"a linear model", "gradient-boosted trees"} <= set(result["baseline"])
+    assert Path(result["run"]) == out
+
+
+def test_a_run_leaves_the_folder_that_the_design_names(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "recipe.toml",
+        "environment.json",
+        "schema.json",
+        "events.jsonl",
+        "checkpoints",
+        "model",
+        "report.html",
+    }
+    shipped = {path.name for path in (run / "model").iterdir()}
+    assert shipped == {"network.safetensors", "schema.json", "recipe.toml", "card.json", "manifest.json"}
+    kinds = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_text().splitlines()]
+    assert kinds.count("epoch") == 2
+    assert kinds[-1] == "finished"
+
+
+def test_the_recipe_of_a_run_repeats_it_bit_for_bit(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    assert main(["fit", str(run / "recipe.toml"), "--out", str(again), "--quiet"]) == 0
+    name = "model/network.safetensors"
+    assert (again / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_predictions_as_csv_and_as_parquet_agree(run: Path, flowers: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(run), str(flowers), "--out", str(tmp_path / "a.csv"), "--quiet"]) == 0
+    assert main(["predict", str(run), str(flowers), "--out", str(tmp_path / "a.parquet"), "--quiet"]) == 0
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert len(rows) == len(table) == 240
+    assert [row["prediction"] for row in rows] == [row["prediction"] for row in table]
+    for row in table:
+        assert row["probability_iris"] + row["probability_rose"] == pytest.approx(1)
+        assert row["prediction"] == max(("iris", "rose"), key=lambda label: row[f"probability_{label}"])
+
+
+def test_evaluate_agrees_with_predictions(
+    run: Path, flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run), str(flowers), "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert main(["predict", str(run), str(flowers), "--out", str(tmp_path / "a.csv"), "--quiet"]) == 0
+    with (tmp_path / "a.csv").open(newline="") as file, flowers.open(newline="") as truth:
+        pairs = list(zip(csv.DictReader(file), csv.DictReader(truth), strict=True))
+    right = sum(said["prediction"] == true["kind"] for said, true in pairs)
+    assert metrics["accuracy"] == pytest.approx(right / len(pairs))
+
+
+def test_a_run_never_writes_over_another(run: Path, flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "results.json").read_bytes()
+    assert main(["fit", str(flowers), "--target", "kind", "--out", str(run), *QUICK]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert (run / "results.json").read_bytes() == before
+
+
+def test_a_recipe_that_is_edited_trains_the_edited_run(run: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text((run / "recipe.toml").read_text().replace("epochs = 2", "epochs = 1"))
+    assert main(["fit", str(recipe), "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fit"], "SOURCE"),
+        (["fitt", "x.csv"], "invalid choice"),
+        (["fit", "no-such-file.csv", "--target", "x"], "no-such-file.csv"),
+        (["fit", "FLOWERS"], "--target and one of: petal, colour, noise, kind"),
+        (["fit", "FLOWERS", "--target", "kinds"], 'did you mean "kind"?'),
+        (["fit", "FLOWERS", "--target", "kind", "--set", "training.epoch=3"], 'did you mean "epochs"?'),
+        (["fit", "FLOWERS", "--target", "kind", "--set", "training.epochs=many"], "give a whole number"),
+        (["fit", "FLOWERS", "--target", "kind", "--set", "training.epochs"], 'has no "="'),
+        (["fit", "FLOWERS", "--target", "kind", "--time", "soon"], "not a duration"),
+        (["fit", "FLOWERS", "--target", "kind", "--task", "clasification"], 'did you mean "classification"?'),
+        (["fit", "FLOWERS", "--target", "kind", "--network", "resnett"], "there is no network"),
+        (["fit", "FLOWERS", "--target", "kind", "--network", "resnet"], "takes pictures"),
+        (["fit", "FLOWERS", "--target", "kind", "--set", "network.options.dropuot=0.1"], 'did you mean "dropout"?'),
+        (["fit", "FLOWERS", "--target", "kind", "--set", "training.optimizer.name=adamm"], "adam"),
+        (["predict", "no-such-run", "FLOWERS"], "no-such-run"),
+        (["evaluate", "RUN", "no-such-file.csv"], "no-such-file.csv"),
+        (["resume", "no-such-run"], "there is no run here"),
+        (["data", "irises"], "iris"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    words: list[str],
+    expected: str,
+    flowers: Path,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([{"FLOWERS": str(flowers), "RUN": str(run)}.get(word, word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    assert expected in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir()), "a mistake leaves no folder behind"
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_resume_ends_in_the_same_bits(flowers: Path, tmp_path: Path) -> None:
+    words = [
+        "fit",
+        str(flowers),
+        "--target",
+        "kind",
+        "--quiet",
+        "--set",
+        "evaluation.bootstrap=20",
+        "--set",
+        "training.batch_size=8",
+        "--epochs",
+        "40",
+        "--set",
+        "training.patience=0",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    alone = subprocess.run(
+        [sys.executable, "-m", "sounding", *words, "--out", str(tmp_path / "alone")], env=environment
+    )
+    assert alone.returncode == 0
+
+    stopped = subprocess.Popen(
+        [sys.executable, "-m", "sounding", *words, "--out", str(tmp_path / "stopped")],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    events = tmp_path / "stopped" / "events.jsonl"
+    while not (events.exists() and '"epoch"' in events.read_text()):
+        assert stopped.poll() is None, stopped.communicate()
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGTERM)
+    _, error = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, error
+    assert f"sounding resume {tmp_path / 'stopped'}" in error
+
+    resumed = subprocess.run(
+        [sys.executable, "-m", "sounding", "resume", str(tmp_path / "stopped"), "--quiet"], env=environment
+    )
+    assert resumed.returncode == 0
+    name = "model/network.safetensors"
+    assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_resume_refuses_changed_data(
+    tmp_path: Path, flowers: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "data.csv"
+    copy.write_bytes(flowers.read_bytes())
+    out = tmp_path / "run"
+    assert main(["fit", str(copy), "--target", "kind", "--out", str(out), "--quiet", *QUICK]) == 0
+    copy.write_text(copy.read_text().replace("red", "green", 1))
+    assert main(["resume", str(out), "--quiet"]) == 2
+    assert "data have changed" in capsys.readouterr().err
