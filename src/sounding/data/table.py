@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sounding.errors import DataError, nearest
+from sounding.errors import DataError, Problems, nearest
 from sounding.finding import Finding
 from sounding.kinds.kind import Column
 from sounding.recipe import DataRecipe
@@ -67,9 +67,7 @@ class Table:
         """
         if name not in self.columns:
             raise DataError(f'there is no column "{name}"', nearest(name, self.columns), file=self.name)
-        cells = self.data.column(name).combine_chunks()
-        if isinstance(cells, pa.ChunkedArray):  # what combining the chunks of an empty or extension column leaves
-            cells = cells.chunk(0) if cells.num_chunks else pa.array([], cells.type)
+        cells = _one_array(self.data.column(name))
         missing = frozenset(settings.missing_in.get(name, settings.missing))
         return Column(name, cells, missing, self.root, self.where)
 
@@ -87,7 +85,7 @@ class Table:
         """This table with the rows of another added below, as a part of the split.
 
         Raises:
-            DataError: naming every column that the other table lacks.
+            DataError: naming every column that the other table lacks, or that holds another type there.
         """
         lacking = [column for column in self.columns if column not in other.columns]
         if lacking:
@@ -97,8 +95,7 @@ class Table:
                 "give both files the same columns",
                 file=other.name,
             )
-        below = other.data.select(self.columns)
-        data = pa.concat_tables([self.data, below], promote_options="permissive").combine_chunks()
+        data = _stacked(self, other)
         parts = dict(self.parts) or {"train": range(len(self))}
         parts[name] = range(len(self), len(data))
         origins = self.origins or (Origin(self.name, len(self)),)
@@ -116,8 +113,52 @@ class Table:
         digest = hashlib.sha256()
         sink = pa.PythonFile(_Digest(digest), mode="w")
         with pa.ipc.new_stream(sink, self.data.schema.remove_metadata()) as stream:
-            stream.write_table(self.data.combine_chunks().replace_schema_metadata(None), max_chunksize=1 << 16)
+            stream.write_table(
+                self.data.combine_chunks().replace_schema_metadata(None), max_chunksize=1 << 16
+            )
         return digest.hexdigest()
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    """The chunks of a column as one array; text and bytes beyond 2 GB need the types with 64-bit offsets."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if not column.num_chunks:
+        if isinstance(column.type, pa.BaseExtensionType):
+            return pa.ExtensionArray.from_storage(column.type, pa.array([], column.type.storage_type))
+        return pa.array([], column.type)
+    if column.nbytes >= _NARROW:
+        if pa.types.is_string(column.type):
+            column = column.cast(pa.large_string())
+        elif pa.types.is_binary(column.type):
+            column = column.cast(pa.large_binary())
+    return column.combine_chunks()
+
+
+def _stacked(above: Table, below: Table) -> pa.Table:
+    """The rows of both; a column of coded words meets one of plain words as words, whole numbers fractions as such."""
+    problems = Problems()
+    columns = []
+    for name in above.columns:
+        pair = [above.data.column(name), below.data.column(name)]
+        if pair[0].type != pair[1].type:
+            pair = [
+                one.cast(one.type.value_type) if pa.types.is_dictionary(one.type) else one for one in pair
+            ]
+        tables = [pa.table({name: one}) for one in pair]
+        try:
+            columns.append(
+                pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().column(name)
+            )
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            what = f"{pair[1].type} here, but {pair[0].type} in {above.name}"
+            problems.add(DataError(what, "give both files the same types", file=below.name, column=name))
+    problems.raise_if_any()
+    return pa.table(columns, names=above.columns)
+
+
+_NARROW = 2**31
+"""Bytes that text with 32-bit offsets cannot hold."""
 
 
 class _Digest:

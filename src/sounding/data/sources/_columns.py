@@ -67,7 +67,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type)
         kind = column.type
     if pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
-        column = column.cast(pa.large_string())
+        coded = [(chunk.indices, chunk.dictionary.cast(pa.string())) for chunk in column.chunks]
+        column = pa.chunked_array([pa.DictionaryArray.from_arrays(*pair) for pair in coded])
     elif pa.types.is_string_view(kind):
         column = column.cast(pa.large_string())
     elif pa.types.is_binary_view(kind):

@@ -92,7 +92,7 @@ def unchanged(path: Path) -> Iterator[None]:
     """Everything inside sees one state of the file.
 
     Raises:
-        DataError: if its size or its time changed in between; this comes before any other error, being its likely cause.
+        DataError: if its size or its time changed in between; before any other error, being its likely cause.
     """
     before = _state(path)
     try:
@@ -177,15 +177,15 @@ def expect(data: bytes, wanted: str, file: object) -> None:
 
 
 def utf8(data: bytes, encoding: str, file: object) -> tuple[bytes, str]:
-    """A text as UTF-8 without byte order mark, and the name of the encoding it had.
+    r"""A text as UTF-8 without byte order mark, and the name of the encoding it had.
 
-    A byte order mark is certain and goes before `encoding`; without either, anything but UTF-8 is refused, never guessed.
+    A byte order mark is certain and goes before `encoding`; without either, all but UTF-8 is refused, never guessed.
 
     Raises:
         DataError: naming line and byte offset of the first byte that does not fit.
 
     >>> utf8("ä".encode("utf-16"), "", "a.csv")
-    (b'\\xc3\\xa4', 'UTF-16-LE')
+    (b'\xc3\xa4', 'UTF-16-LE')
     """
     for mark, marked in _BOMS:
         if data.startswith(mark):

@@ -77,7 +77,7 @@ def _as_text(cell: Any) -> str | None:
 
 
 def _mixed(key: str, cells: Sequence[Any], kinds: Counter[str], table: Table) -> Finding:
-    examples = {}
+    examples: dict[str, tuple[int, Any]] = {}
     for row, cell in enumerate(cells):
         if cell is not None:
             examples.setdefault(_KINDS[type(cell)], (table.where(row)[1] or row + 1, cell))

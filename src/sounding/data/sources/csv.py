@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +68,19 @@ class _Text:
     quoting: bool = True
     line: int = 1
     """The line of the file with which the text begins."""
+    names: tuple[str, ...] = ()
+    """Of the columns, once they are known."""
+    headed: bool = True
+    """Whether the file holds the names."""
 
     @property
     def limit(self) -> int:
         """Bytes that a cell may have."""
         return int(self.settings.max_cell_megabytes * 2**20)
+
+    def column(self, position: int) -> str:
+        """What messages call a column, counted from 0."""
+        return self.names[position] if position < len(self.names) else f"column {position + 1}"
 
 
 @dataclass
@@ -97,12 +106,12 @@ def read(source: object, settings: DataRecipe) -> Table:
 
 
 def parse(data: bytes, settings: DataRecipe, *, file: str) -> Table:
-    """A table from the bytes of a CSV file; `file` is what messages call it.
+    r"""A table from the bytes of a CSV file; `file` is what messages call it.
 
     Raises:
         DataError: naming file, line and column.
 
-    >>> table = parse(b"age;city\\n31;Lima\\n52;Oslo\\n", DataRecipe(), file="people.csv")
+    >>> table = parse(b"age;city\n31;Lima\n52;Oslo\n", DataRecipe(), file="people.csv")
     >>> table.data.to_pydict(), table.notes
     ({'age': ['31', '52'], 'city': ['Lima', 'Oslo']}, ('separator ";", encoding UTF-8',))
     """
@@ -122,8 +131,7 @@ def _parse(text: _Text, encoding: str) -> Table:
     line, first = sample[0]
     if len(first) > text.settings.max_columns:
         check_names([str(position) for position in range(len(first))], text.settings, text.file, line)
-    headed = _has_header(sample, text.settings)
-    if headed:
+    if headed := _has_header(sample, text.settings):
         names = [name.strip() for name in first]
         _check_header(names, text, line)
         body = _below(text, line)
@@ -131,15 +139,16 @@ def _parse(text: _Text, encoding: str) -> Table:
         width = Counter(len(cells) for _, cells in sample).most_common(1)[0][0]
         names = [f"column_{position}" for position in range(1, width + 1)]
         body = text
-    _refuse_nul(text, _unique(names))
-    body = _with_quoting(body, len(names))
-    rows = _read(body, len(names), headed)
+    body = replace(body, names=tuple(_unique(names)), headed=headed)
+    _refuse_nul(replace(text, names=body.names))
+    body = _with_quoting(body)
+    rows = _read(body)
     if not rows.data.num_rows:
         raise DataError("the file has a header but 0 data rows", "give a file with rows", file=text.file)
     origin = Origin(text.file, rows.data.num_rows, body.line if rows.lines is None else None, rows.lines)
-    table = Table(rows.data.rename_columns(_unique(names)), text.file, (origin,))
+    table = Table(rows.data, text.file, (origin,))
     _refuse_large_cells(table, text)
-    findings = _findings(table, rows, body, headed, line)
+    findings = _findings(table, rows, body, line)
     table, unnamed = _without_unnamed(table, names, text.settings)
     notes = [f"separator {_SEPARATORS.get(text.separator, repr(text.separator))}, encoding {encoding}"]
     if not headed:
@@ -160,7 +169,7 @@ def _recognised(text: _Text) -> _Text:
 
 
 def _regularity(text: _Text) -> float:
-    """The share of rows that agree on a number of cells above one; the fewer cells it divides, the nearer to 0, if none."""
+    """The share of rows that agree on a number of cells above one; below 0 if most rows are one cell."""
     widths = [len(cells) for _, cells in _sample(text)] or [1]
     ((width, agreeing),) = Counter(widths).most_common(1)
     if width > 1:
@@ -189,6 +198,8 @@ def _below(text: _Text, line: int) -> _Text:
     records = _Records(text)
     next(number for number, _ in records if number == line)
     above = io.TextIOWrapper(io.BytesIO(text.data), encoding="utf-8", newline="").read(records.end).encode()
+    if len(above) == len(text.data) and (unclosed := records.unclosed_quote(line, records.start)):
+        raise unclosed
     return replace(text, data=text.data[len(above) :], line=text.line + line_ends(above))
 
 
@@ -222,16 +233,16 @@ def _is_sequence(cells: Sequence[str]) -> bool:
     if len(cells) < 2 or not all(re.fullmatch(r"\s*\d{1,6}\s*", cell) for cell in cells):
         return False
     numbers = [int(cell) for cell in cells]
-    consecutive = all(later - earlier == 1 for earlier, later in zip(numbers, numbers[1:], strict=False))
+    consecutive = all(later - earlier == 1 for earlier, later in pairwise(numbers))
     years = all(1800 <= number <= 2200 for number in numbers)
     return consecutive and (years or (len(numbers) >= 5 and numbers[0] in (0, 1)))
 
 
-def _with_quoting(body: _Text, width: int) -> _Text:
+def _with_quoting(body: _Text) -> _Text:
     """Tab-separated files often hold quotes that are mere characters: so they are read where quoting loses rows."""
     if body.separator != "\t" or b'"' not in body.data:
         return body
-    plain, quoted = _fast(replace(body, quoting=False), width), _fast(body, width)
+    plain, quoted = _fast(replace(body, quoting=False)), _fast(body)
     if plain is not None and (quoted is None or plain.num_rows > quoted.num_rows):
         return replace(body, quoting=False)
     return body
@@ -275,7 +286,7 @@ def _without_unnamed(table: Table, names: Sequence[str], settings: DataRecipe) -
                 title=f"column {table.columns.index(column) + 1} has no name"
                 f"{' and counts the rows' if counts else ''}: left out",
                 evidence={"column": column, "first": cells.slice(0, 3).to_pylist(), "counts_rows": counts},
-                meaning="It is most likely the index of the program that wrote the file, and tells nothing about new rows.",
+                meaning="It is most likely the index of the program that wrote the file: nothing about new rows.",
                 remedy=Remedy("give it a name in the header to use it", {"data.keep": [column]}),
             )
         )
@@ -302,8 +313,11 @@ class _Records:
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         text = self.text
-        quoting = csv.QUOTE_MINIMAL if text.quoting else csv.QUOTE_NONE
-        reader = csv.reader(self._lines(), delimiter=text.separator, quoting=quoting)
+        reader = csv.reader(
+            self._lines(),
+            delimiter=text.separator,
+            quoting=csv.QUOTE_MINIMAL if text.quoting else csv.QUOTE_NONE,
+        )
         while True:
             line, self.start = text.line + reader.line_num, self.end
             try:
@@ -325,10 +339,9 @@ class _Records:
             return unclosed
         record = self.text.data.decode()[self.start :]
         cells = _cells(record, self.text)
-        position = next(
-            number for number, (start, end, _) in enumerate(cells, 1) if end - start > self.text.limit
-        )
-        return _large_cell(self.text, line, f"column {position}")
+        sizes = (end - start for start, end, _ in cells)
+        position = next(number for number, size in enumerate(sizes) if size > self.text.limit)
+        return _large_cell(self.text, line, self.text.column(position))
 
     def unclosed_quote(self, line: int, start: int) -> DataError | None:
         """The error for a quote in the record at `start` that the file never closes."""
@@ -361,26 +374,43 @@ def _cells(record: str, text: _Text) -> Iterator[tuple[int, int, bool]]:
         position += 1
 
 
-def _read(body: _Text, width: int, headed: bool) -> _Rows:
-    data = _fast(body, width)
-    ends = line_ends(body.data) + (not body.data.endswith((b"\n", b"\r")))
-    if data is None or not data.num_rows or data.num_rows != ends or _may_be_unclosed(body, data):
-        return _exact(body, width, headed)
-    return _Rows(data)
+def _read(body: _Text) -> _Rows:
+    filled = body.data.rstrip(b"\r\n")
+    data = _fast(body)
+    if data is None or not data.num_rows or _may_be_unclosed(body, data):
+        return _exact(body)
+    ends = line_ends(filled) + 1
+    after = max(0, line_ends(body.data[len(filled) :]) - 1)
+    blank = list(range(body.line + ends, body.line + ends + after))
+    if data.num_rows == ends:
+        return _Rows(data, blank=blank)
+    inside = _line_ends_in_cells(data)
+    if data.num_rows + inside.sum() == ends:
+        lines = body.line + np.arange(data.num_rows) + np.cumsum(inside) - inside
+        return _Rows(data, lines, blank=blank)
+    return _exact(body)
 
 
 def _may_be_unclosed(body: _Text, data: pa.Table) -> bool:
+    """Whether the last cell may have swallowed rows: PyArrow takes the end of the file for the closing quote."""
     last = data.column(data.num_columns - 1)[-1].as_py()
-    return body.quoting and (body.data.count(b'"') % 2 == 1 or "\n" in last)
+    return body.quoting and (body.data.count(b'"') % 2 == 1 or "\n" in last or "\r" in last)
 
 
-def _fast(body: _Text, width: int) -> pa.Table | None:
+def _line_ends_in_cells(data: pa.Table) -> np.ndarray:
+    """(N,) int64: how many lines end inside the quoted cells of each row."""
+    inside = np.zeros(data.num_rows, dtype=np.int64)
+    for column in data.columns:
+        inside += pc.count_substring_regex(column, "\r\n|\r|\n").to_numpy()
+    return inside
+
+
+def _fast(body: _Text) -> pa.Table | None:
     """All rows, or none if any is not as wide as it should be or does not fit a block."""
-    names = [str(position) for position in range(width)]
     try:
         return pa_csv.read_csv(
             pa.BufferReader(body.data),
-            read_options=pa_csv.ReadOptions(column_names=names, block_size=_BLOCK),
+            read_options=pa_csv.ReadOptions(column_names=list(body.names), block_size=_BLOCK),
             parse_options=pa_csv.ParseOptions(
                 delimiter=body.separator,
                 quote_char='"' if body.quoting else False,
@@ -388,7 +418,7 @@ def _fast(body: _Text, width: int) -> pa.Table | None:
             ),
             convert_options=pa_csv.ConvertOptions(
                 check_utf8=False,  # done before
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=dict.fromkeys(body.names, pa.string()),
                 null_values=[],
                 strings_can_be_null=False,
             ),
@@ -397,12 +427,13 @@ def _fast(body: _Text, width: int) -> pa.Table | None:
         return None
 
 
-def _exact(body: _Text, width: int, headed: bool) -> _Rows:
+def _exact(body: _Text) -> _Rows:
     """All rows with the line of each.
 
     Raises:
         DataError: for rows that are too long or too short, a quote that is never closed, and cells beyond the limit.
     """
+    width = len(body.names)
     records = _Records(body)
     rows: list[list[str | None]] = []
     chunks: list[pa.Table] = []
@@ -424,28 +455,27 @@ def _exact(body: _Text, width: int, headed: bool) -> _Rows:
         rows.append([*cells, *([None] * (width - len(cells)))])
         lines.append(line)
         if len(rows) * width >= _EXACT_CELLS:
-            chunks.append(_columns(rows, width))
+            chunks.append(_columns(rows, body.names))
             rows = []
     if unclosed := records.unclosed_quote(line, start):
         raise unclosed
-    _refuse_ragged(body, width, headed, len(lines), short, long)
-    data = pa.concat_tables([*chunks, _columns(rows, width)])
+    _refuse_ragged(body, len(lines), short, long)
+    data = pa.concat_tables([*chunks, _columns(rows, body.names)])
     return _Rows(data, np.asarray(lines, dtype=np.int64), blank, short)
 
 
-def _columns(rows: Sequence[Sequence[str | None]], width: int) -> pa.Table:
-    cells = zip(*rows, strict=True) if rows else [[]] * width
-    return pa.table([pa.array(column, pa.string()) for column in cells], names=[str(i) for i in range(width)])
+def _columns(rows: Sequence[Sequence[str | None]], names: Sequence[str]) -> pa.Table:
+    cells = zip(*rows, strict=True) if rows else [[]] * len(names)
+    return pa.table([pa.array(column, pa.string()) for column in cells], names=list(names))
 
 
 # Refusing
 
 
-def _refuse_ragged(
-    body: _Text, width: int, headed: bool, rows: int, short: Sequence[int], long: Sequence[tuple[int, int]]
-) -> None:
+def _refuse_ragged(body: _Text, rows: int, short: Sequence[int], long: Sequence[tuple[int, int]]) -> None:
+    width = len(body.names)
     problems = Problems()
-    expected = f"the header has {width} names" if headed else f"most have {width}"
+    expected = f"the header has {width} names" if body.headed else f"most have {width}"
     if long:
         line, cells = long[0]
         like_it = f" ({len(long):,} rows have too many)" if len(long) > 1 else ""
@@ -463,7 +493,7 @@ def _refuse_ragged(
     problems.raise_if_any()
 
 
-def _refuse_nul(text: _Text, names: Sequence[str]) -> None:
+def _refuse_nul(text: _Text) -> None:
     offset = text.data.find(b"\0")
     if offset < 0:
         return
@@ -476,13 +506,12 @@ def _refuse_nul(text: _Text, names: Sequence[str]) -> None:
         raise DataError(what, remedy, file=text.file)
     line = line_of(text.data, offset)
     position = sum(1 for _ in _cells(text.data[:offset].decode().splitlines()[-1], text)) - 1
-    column = names[position] if position < len(names) else f"column {position + 1}"
     raise DataError(
         "a NUL byte: the file is damaged or no text",
         "write it again",
         file=text.file,
         line=line,
-        column=column,
+        column=text.column(position),
     )
 
 
@@ -513,9 +542,9 @@ def _cell_limit(size: int) -> Iterator[None]:
 # Saying what was odd
 
 
-def _findings(table: Table, rows: _Rows, body: _Text, headed: bool, line: int) -> list[Finding]:
+def _findings(table: Table, rows: _Rows, body: _Text, line: int) -> list[Finding]:
     findings = []
-    if not headed and body.settings.header == "auto":
+    if not body.headed and body.settings.header == "auto":
         findings.append(
             Finding(
                 rule="no-header",
@@ -539,7 +568,7 @@ def _findings(table: Table, rows: _Rows, body: _Text, headed: bool, line: int) -
             Finding(
                 rule="short-rows",
                 severity="warning",
-                title=f"{len(rows.short):,} row{'s' * (len(rows.short) > 1)} with too few cells filled up with missing values",
+                title=f"{len(rows.short):,} row{'s' * (len(rows.short) > 1)} with too few cells: the rest is missing",
                 evidence={"file": body.file, "count": len(rows.short), "lines": rows.short[:10]},
             )
         )

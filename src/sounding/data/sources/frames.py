@@ -88,17 +88,13 @@ def _index_columns(index: Any) -> list[tuple[str, Any]]:
     """The levels of an index that are more than the numbers of the rows."""
     import pandas as pd
 
-    if isinstance(index, pd.RangeIndex) and index.name is None:
+    if isinstance(index, pd.RangeIndex) and index.name is None and (index.start, index.step) == (0, 1):
         return []
-    levels = range(index.nlevels)
-    default = (lambda level: "index") if index.nlevels == 1 else (lambda level: f"index_{level}")
-    return [
-        (
-            str(index.names[level]) if index.names[level] is not None else default(level),
-            index.get_level_values(level),
-        )
-        for level in levels
-    ]
+    columns = []
+    for level, name in enumerate(index.names):
+        default = "index" if index.nlevels == 1 else f"index_{level}"
+        columns.append((default if name is None else str(name), index.get_level_values(level)))
+    return columns
 
 
 def _index_left_out(values: Any) -> Finding:
@@ -114,8 +110,7 @@ def _index_left_out(values: Any) -> Finding:
 
 def _series(series: Any, name: str) -> pa.Array:
     try:
-        array = pa.Array.from_pandas(series)
+        return pa.Array.from_pandas(series)
     except (pa.ArrowException, TypeError, OverflowError) as error:
         what = f"cells cannot be read: {str(error).splitlines()[0]}"
         raise DataError(what, "give the column one type", file="DataFrame", column=name) from None
-    return array

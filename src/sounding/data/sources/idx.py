@@ -47,7 +47,7 @@ def read(source: object, settings: DataRecipe) -> Table:
 
 
 def _named(folder: Path) -> dict[tuple[str, str], Path]:
-    found = {}
+    found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.iterdir()):
         if match := _NAME.fullmatch(path.name):
             found.setdefault(("train" if match[1] == "train" else "test", match[2]), path)
