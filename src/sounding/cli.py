@@ -52,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fit(options: argparse.Namespace) -> None:
     from sounding.fitting import fit
 
+    settings = _settings(options)
     run = fit(
         options.source,
-        settings=_settings(options),
+        settings=settings,
         out=options.out,
         say=None if options.quiet else _say,
         progress=not options.quiet,
@@ -104,7 +105,8 @@ def _report(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> int:
     from sounding.fitting import check
 
-    result = check(options.source, settings=_settings(options))
+    settings = _settings(options)
+    result = check(options.source, settings=settings)
     if options.json:
         print(json.dumps(result.to_json()))
     else:
@@ -124,7 +126,10 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What the user set: a recipe file, if the source is one, then the named options, then --set; the last wins."""
+    """What the user set: a recipe file, if the source is one, then the named options, then --set; the last wins.
+
+    A recipe file names its own source, which takes its place.
+    """
     settings: dict[str, Any] = {}
     if str(options.source).endswith(".toml"):
         path = Path(options.source)
@@ -132,6 +137,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
             raise RecipeError("there is no such recipe", "give the recipe.toml of a run", file=path)
         settings |= settings_from_toml(path.read_text(encoding="utf-8"), file=path)
         options.source = settings.pop("source", "")
+        if not options.source:
+            raise RecipeError("this recipe names no source", "give the data themselves", file=path)
     named = {
         "target": options.target,
         "task": options.task,
