@@ -46,12 +46,13 @@ def test_the_stem_suits_the_size(
 def test_a_block_begins_as_the_identity(build: type[Block] | type[Bottleneck]) -> None:
     channels = 4 * build.expansion
     x = torch.randn(2, channels, 6, 6).relu()
-    assert torch.equal(build(channels, 4, 1, "relu").eval()(x), x)
+    assert torch.equal(build(channels, 4, 1, True, "relu").eval()(x), x)
 
 
-def test_a_block_is_the_formula_of_the_paper() -> None:
+@pytest.mark.parametrize("average", [False, True])
+def test_a_block_is_the_formula_of_the_paper(average: bool) -> None:
     torch.manual_seed(0)
-    block = Block(2, 3, 2, "relu").eval()
+    block = Block(2, 3, 2, average, "relu").eval()
     for layer in block.modules():
         if isinstance(layer, nn.BatchNorm2d):
             for tensor in (layer.weight, layer.bias, layer.running_mean):
@@ -66,10 +67,16 @@ def test_a_block_is_the_formula_of_the_paper() -> None:
 
     x = torch.randn(2, 2, 7, 7)
     first, norm1, _, second, norm2 = block.change
-    projection, norm3 = block.shortcut
+    projection, norm3 = block.shortcut[-2:]
     hidden = torch.relu(norm(F.conv2d(x, first.weight, stride=2, padding=1), norm1))
     change = norm(F.conv2d(hidden, second.weight, padding=1), norm2)
-    expected = torch.relu(norm(F.conv2d(x, projection.weight, stride=2), norm3) + change)
+    if average:  # of what there is: the last row and column have but two pixels, and the corner one
+        quarters = F.unfold(F.pad(x, (0, 1, 0, 1)), 2, stride=2).view(2, 2, 4, 4, 4)
+        counts = F.unfold(F.pad(torch.ones_like(x), (0, 1, 0, 1)), 2, stride=2).view(2, 2, 4, 4, 4)
+        smaller = quarters.sum(2) / counts.sum(2)
+    else:
+        smaller = x[:, :, ::2, ::2]
+    expected = torch.relu(norm(F.conv2d(smaller, projection.weight), norm3) + change)
     torch.testing.assert_close(block(x), expected)
 
 

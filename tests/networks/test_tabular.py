@@ -112,6 +112,12 @@ def test_numbers_are_embedded_piecewise_linearly() -> None:
 
 
 @pytest.mark.parametrize("build", [TabularFeedForward, TabularEnsemble])
+def test_numbers_may_enter_as_they_are_although_there_are_bins(build: type[nn.Module]) -> None:
+    network = build(2, [3], 1, bins=[torch.arange(3.0)] * 2, number_embedding_size=0)
+    assert network.columns.sizes[:2] == [1, 1]
+
+
+@pytest.mark.parametrize("build", [TabularFeedForward, TabularEnsemble])
 def test_the_state_brings_the_edges_of_the_bins(build: type[nn.Module]) -> None:
     """Columns with one, two and three bins: every buffer that they need."""
     bins = [torch.tensor(edges) for edges in ([0.0, 1.0], [0.0, 1.0, 3.0], [-1.0, 0.0, 1.0, 2.0])]

@@ -1,8 +1,8 @@
 """Residual networks: each block only adds to what it was given, so that depth never hinders the gradient.
 
-Sources: He et al. 2016, arXiv:1512.03385 (the networks, table 1; for small pictures, section 4.2); He et al. 2019,
-arXiv:1812.01187, section 4 (the stride on the 3x3 convolution of a bottleneck); Goyal et al. 2017,
-arXiv:1706.02677, section 5.1 (each block begins as the identity).
+Sources: He et al. 2016, arXiv:1512.03385 (the networks: table 1; for small pictures: section 4.2); He et al. 2019,
+arXiv:1812.01187, section 4 (the stride on the 3x3 convolution of a bottleneck; the averaging shortcut); Goyal et al.
+2017, arXiv:1706.02677, section 5.1 (each block begins as the identity).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class ResNet(nn.Module):
         hidden_sizes: channels of each stage.
         depths: blocks in each stage.
         bottleneck: whether a block is 1x1, 3x3 and 1x1 to four times the channels, instead of two 3x3.
+        average_shortcut: whether a shortcut that halves the picture averages four pixels, instead of taking one.
         activation: a name from `ACTIVATIONS`.
         dropout: probability in [0, 1) that a feature is blanked before the head while training.
         initialization: a name from `INITIALIZATIONS`.
@@ -47,9 +48,10 @@ class ResNet(nn.Module):
         hidden_sizes: Sequence[int] = (32, 64, 128),
         depths: Sequence[int] = (1, 1, 1),
         bottleneck: bool = False,
+        average_shortcut: bool = True,
         activation: str = "relu",
         dropout: float = 0.0,
-        initialization: str = "he",
+        initialization: str = "default",
     ) -> None:
         super().__init__()
         if len(hidden_sizes) != len(depths):
@@ -71,7 +73,7 @@ class ResNet(nn.Module):
         for stage, (channels, depth) in enumerate(zip(hidden_sizes, depths, strict=True)):
             for place in range(depth):
                 stride = 2 if stage > 0 and place == 0 else 1
-                blocks.append(build(before, channels, stride, activation))
+                blocks.append(build(before, channels, stride, average_shortcut, activation))
                 before = channels * build.expansion
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
@@ -95,7 +97,9 @@ class Block(nn.Module):
 
     expansion = 1
 
-    def __init__(self, before: int, channels: int, stride: int, activation: str) -> None:
+    def __init__(
+        self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str
+    ) -> None:
         super().__init__()
         self.change = nn.Sequential(
             nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
@@ -104,7 +108,7 @@ class Block(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             _silent_norm(channels),
         )
-        self.shortcut = _shortcut(before, channels, stride)
+        self.shortcut = _shortcut(before, channels, stride, average_shortcut)
         self.activation = build_activation(activation)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -118,7 +122,9 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, before: int, channels: int, stride: int, activation: str) -> None:
+    def __init__(
+        self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str
+    ) -> None:
         super().__init__()
         after = channels * self.expansion
         self.change = nn.Sequential(
@@ -131,7 +137,7 @@ class Bottleneck(nn.Module):
             nn.Conv2d(channels, after, 1, bias=False),
             _silent_norm(after),
         )
-        self.shortcut = _shortcut(before, after, stride)
+        self.shortcut = _shortcut(before, after, stride, average_shortcut)
         self.activation = build_activation(activation)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -147,53 +153,44 @@ def _silent_norm(channels: int) -> nn.BatchNorm2d:
     return norm
 
 
-def _shortcut(before: int, after: int, stride: int) -> nn.Module:
+def _shortcut(before: int, after: int, stride: int, average: bool) -> nn.Module:
     if stride == 1 and before == after:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+    if stride == 1 or not average:
+        return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+    pool = nn.AvgPool2d(stride, ceil_mode=True)
+    return nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
 
 
-def resnet18(
-    in_channels: int, out_features: int, *, picture_size: tuple[int, int], dropout: float = 0.0
-) -> ResNet:
+Size = tuple[int, int]
+
+
+def resnet18(in_channels: int, out_features: int, *, picture_size: Size, dropout: float = 0.0) -> ResNet:
     """ResNet-18: 11.7 million parameters for 1000 classes."""
-    sizes, depths = (64, 128, 256, 512), (2, 2, 2, 2)
-    return ResNet(
-        in_channels,
-        out_features,
-        picture_size=picture_size,
-        hidden_sizes=sizes,
-        depths=depths,
-        dropout=dropout,
-    )
+    return _of_the_paper(in_channels, out_features, picture_size, (2, 2, 2, 2), False, dropout)
 
 
-def resnet34(
-    in_channels: int, out_features: int, *, picture_size: tuple[int, int], dropout: float = 0.0
-) -> ResNet:
+def resnet34(in_channels: int, out_features: int, *, picture_size: Size, dropout: float = 0.0) -> ResNet:
     """ResNet-34: 21.8 million parameters for 1000 classes."""
-    sizes, depths = (64, 128, 256, 512), (3, 4, 6, 3)
-    return ResNet(
-        in_channels,
-        out_features,
-        picture_size=picture_size,
-        hidden_sizes=sizes,
-        depths=depths,
-        dropout=dropout,
-    )
+    return _of_the_paper(in_channels, out_features, picture_size, (3, 4, 6, 3), False, dropout)
 
 
-def resnet50(
-    in_channels: int, out_features: int, *, picture_size: tuple[int, int], dropout: float = 0.0
-) -> ResNet:
+def resnet50(in_channels: int, out_features: int, *, picture_size: Size, dropout: float = 0.0) -> ResNet:
     """ResNet-50: 25.6 million parameters for 1000 classes."""
-    sizes, depths = (64, 128, 256, 512), (3, 4, 6, 3)
+    return _of_the_paper(in_channels, out_features, picture_size, (3, 4, 6, 3), True, dropout)
+
+
+def _of_the_paper(
+    in_channels: int, out_features: int, size: Size, depths: Sequence[int], bottleneck: bool, dropout: float
+) -> ResNet:
     return ResNet(
         in_channels,
         out_features,
-        picture_size=picture_size,
-        hidden_sizes=sizes,
+        picture_size=size,
+        hidden_sizes=(64, 128, 256, 512),
         depths=depths,
-        bottleneck=True,
+        bottleneck=bottleneck,
+        average_shortcut=False,
         dropout=dropout,
+        initialization="he",
     )

@@ -32,7 +32,7 @@ class TabularFeedForward(nn.Module):
         out_features: outputs for a row, before any softmax.
         bins: for each column of numbers the edges of its bins, ascending, from `quantile_bins`; numbers then get
             piecewise-linear embeddings. Without them they enter as they are.
-        number_embedding_size: numbers that stand for one number, where there are `bins`.
+        number_embedding_size: numbers that stand for one number, where there are `bins`; 0 leaves it as it is.
         one_hot_limit: categories with more codes than this are embedded, the others are one-hot.
         hidden_sizes: see `FeedForward`, as all further options.
 
@@ -127,7 +127,7 @@ class TabularEnsemble(nn.Module):
             number_features, cardinalities, bins, number_embedding_size, one_hot_limit
         )
         # TabM, section 3.3: random scalings in the first layer alone; with embedded numbers normal ones do better
-        first = "normal" if bins else "random-signs"
+        first = "random-signs" if self.columns.numbers is None else "normal"
         layers: list[nn.Module] = []
         sizes = [sum(self.columns.sizes), *hidden_sizes]
         for depth, (before, after) in enumerate(pairwise(sizes)):
@@ -174,6 +174,8 @@ class TableColumns(nn.Module):
         one_hot_limit: int,
     ) -> None:
         super().__init__()
+        if number_embedding_size == 0:
+            bins = None
         if bins and len(bins) != number_features:
             raise ValueError(
                 f"there are bins for {len(bins)} columns and {number_features} columns of numbers"
