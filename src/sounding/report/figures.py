@@ -14,9 +14,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from sounding.report.words import is_interval, is_number, number, percent, plural, shorten, visible
+from sounding.report.words import THIN, is_interval, is_number, number, percent, plural, shorten, visible
 
-WIDTH = 440
+WIDTH = 400
 LETTER = 6.6
 """Average width of a letter of the 12-unit type."""
 MOST_POINTS = 400
@@ -82,11 +82,11 @@ class Scale:
     ) -> Scale:
         """A scale that holds all finite values with some room; any scale where there are none."""
         finite = [float(value) for value in values if is_number(value) and (value > 0 or not logarithmic)]
-        low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+        low, high = (min(finite), max(finite)) if finite else (1.0, 2.0)
         if logarithmic:
             room = (high / low) ** pad if high > low else 2
             return cls(low / room, high * room, start, end, logarithmic)
-        room = (high - low) * pad or abs(high) * 0.1 or 1.0
+        room = (high - low) * pad if high > low else abs(high) * 0.1 or 1.0
         return cls(low - room, high + room, start, end)
 
     def __call__(self, value: float) -> float:
@@ -99,13 +99,17 @@ class Scale:
         )  # halves: the span of the largest floats is no float
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
-    def ticks(self, most: int = 5) -> list[tuple[float, str]]:
-        """Round values on the scale, and how to write them."""
+    def ticks(self, most: int = 5, *, factor: float = 1, unit: str = "") -> list[tuple[float, str]]:
+        """Round values on the scale, and how to write them: multiplied by a factor, and with a unit."""
         if self.logarithmic:
             return [(value, number(value, 1)) for value in _powers(self.low, self.high, most)]
         values = nice_ticks(self.low, self.high, most)
         step = values[1] - values[0] if len(values) > 1 else 0.0
-        return [(value, _tick_label(value, step)) for value in values]
+        return [(value, _tick_label(value * factor, step * factor) + unit) for value in values]
+
+
+PERCENT: Mapping[str, Any] = {"factor": 100, "unit": f"{THIN}%"}
+"""Ticks of an axis of fractions that is read in percent."""
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -121,7 +125,7 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+    return [float(f"{i * step:.15g}") for i in range(first, last + 1)]
 
 
 def _tick_label(value: float, step: float) -> str:
@@ -199,30 +203,23 @@ def line_chart(
     x_label: str,
     mark: float | None = None,
     mark_label: str = "",
-    wide_range: bool = False,
+    logarithmic: bool = False,
     show: Callable[[Any], str] = number,
+    ticks: Mapping[str, Any] | None = None,
     height: float = 250,
 ) -> Markup:
     """Lines over common positions, with one position marked; a pointer held over it reads out the values.
 
-    wide_range:  draw on a logarithmic axis when the values span more than a factor of thirty.
-    show:        how a value is written when it is read out.
+    show:   how a value is written when it is read out.
+    ticks:  how the values of the axis are written: keywords of `Scale.ticks`.
     """
     values = [value for line in lines for value in line.values if is_number(value)]
-    logarithmic = wide_range and bool(values) and min(values) > 0 and max(values) > 30 * min(values)
     top, bottom, right = 30.0, height - 40, WIDTH - 12.0
     y = Scale.around(values, bottom, top, logarithmic=logarithmic)
-    y_ticks = y.ticks()
+    y_ticks = y.ticks(**(ticks or {}))
     left = _margin(label for _, label in y_ticks)
-    x = (
-        Scale.around(positions, left, right, pad=0)
-        if len(positions) > 1
-        else Scale.around(positions, left, right)
-    )
-    parts = [
-        *_axes(x, y, y_ticks, whole=True),
-        _axis_name(x, bottom, x_label + (", logarithmic" * logarithmic)),
-    ]
+    x = Scale.around(positions, left, right, pad=0)
+    parts = [*_axes(x, y, y_ticks, whole=True), _axis_name(x, bottom, x_label)]
     if mark is not None:
         parts += [
             element("line", x1=x(mark), x2=x(mark), y1=top, y2=bottom, class_="mark"),
@@ -237,6 +234,12 @@ def line_chart(
             parts.append(element("circle", cx=x(mark), cy=y(here[0]), r=4, class_=f"dot {line.class_}"))
     parts += _probes(positions, lines, x, y, x_label, show)
     return svg(title, " ".join(map(str, lines)), WIDTH, height, *parts)
+
+
+def spans_widely(lines: Sequence[Line]) -> bool:
+    """Whether lines are read better on a logarithmic axis: all positive, and over more than a factor of thirty."""
+    values = [value for line in lines for value in line.values if is_number(value)]
+    return bool(values) and 0 < 30 * min(values) < max(values)
 
 
 def _path(points: Iterable[tuple[float, float | None]]) -> str:
@@ -284,7 +287,7 @@ def _probes(
                     element("circle", cx=places[k], cy=y(n.values[i]), r=3, class_=f"dot {n.class_}")
                     for n in seen
                 ),
-                element("rect", x=0, y=0, width=WIDTH, height=y.end - 5, class_="paper"),
+                element("rect", x=0, y=0, width=WIDTH, height=y.end - 1, class_="paper"),
                 element("text", words, x=x.start, y=y.end - 12, class_="reading"),
                 class_="probe",
             )
@@ -308,80 +311,81 @@ def interval_chart(
     rows: Sequence[Measured],
     *,
     zero: bool = False,
-    tick: Callable[[float], str] | None = None,
+    ticks: Mapping[str, Any] | None = None,
     x_label: str = "",
 ) -> Markup:
-    """Values as dots with their intervals, one row each, the main row's interval drawn through all of them.
+    """Values as dots with their intervals, one row each, the main row's interval shown under all of them.
 
-    zero:  draw the line of no difference. Rows too far away to share a scale with the others become arrows.
+    zero:   mark the place of no difference.
+    ticks:  how the values of the axis are written: keywords of `Scale.ticks`.
+
+    Rows too far away to share a scale with the others become arrows.
     """
-    step, top, left, right = 44.0, 8.0, 8.0, WIDTH - 8.0
+    step, top, left, right = 46.0, 4.0, 2.0, WIDTH - 2.0
     bottom = top + step * len(rows)
-    inner, outer = left + 10, right - 10
-    near = _near(rows)
-    x = Scale.around(
-        [*(end for row in near for end in _ends(row)), *([0.0] if zero else [])], inner, outer, pad=0.08
-    )
+    near = _near(rows, zero)
+    ends = [end for row in near for end in _ends(row)]
+    x = Scale.around([*ends, *([0.0] if zero else [])], left + 12, right - 12, pad=0.08)
+    marks = x.ticks(4, **(ticks or {}))
+    main = next((row.interval for row in rows if row.main and is_interval(row.interval)), None)
     parts: list[Markup] = []
-    for value, label in x.ticks(4):
-        place = x(value)
-        parts.append(element("line", x1=place, x2=place, y1=top, y2=bottom, class_="grid"))
-        written = tick(value) if tick else label
-        parts.append(element("text", written, x=place, y=bottom + 16, class_="tick middle"))
-    if zero:
-        parts.append(element("line", x1=x(0), x2=x(0), y1=top, y2=bottom, class_="zero"))
-    for row in rows:
-        if row.main and is_interval(row.interval):
-            low, high = map(x, row.interval)
-            parts.insert(
-                0, element("rect", x=low, y=top, width=high - low, height=bottom - top, class_="band")
-            )
     for i, row in enumerate(rows):
-        name_y, dot_y = top + step * i + 14, top + step * i + 29
+        name_y, dot_y = top + step * i + 13, top + step * i + 30
+        above, below = dot_y - 7, dot_y + 7
         class_ = "accent" if row.main else "plain"
         parts.append(element("text", shorten(row.name, 38), x=left, y=name_y, class_=f"name {class_}"))
         parts.append(element("text", row.label, x=right, y=name_y, class_=f"value end {class_}"))
-        if not is_number(row.value):
-            continue
-        if row not in near:
-            tip, back = (left, 9) if row.value < x.low else (right, -9)
-            parts.append(
-                element(
-                    "path", d=f"M{tip} {dot_y}l{back} -5v10z", class_=f"dot {class_}"
-                )  # the value lies out there
-            )
-            continue
-        if is_interval(row.interval):
-            low, high = map(x, row.interval)
-            parts.append(element("line", x1=low, x2=high, y1=dot_y, y2=dot_y, class_=f"whisker {class_}"))
-        parts.append(
-            element("circle", cx=x(row.value), cy=dot_y, r=6 if row.main else 5, class_=f"dot {class_}")
-        )
+        parts.append(element("line", x1=left, x2=right, y1=dot_y, y2=dot_y, class_="grid"))
+        if main:
+            low, high = map(x, main)
+            parts.append(element("rect", x=low, y=above, width=high - low, height=14, class_="band"))
+        for value, _ in marks:
+            parts.append(element("line", x1=x(value), x2=x(value), y1=dot_y - 3, y2=dot_y + 3, class_="grid"))
+        if zero:
+            parts.append(element("line", x1=x(0), x2=x(0), y1=above, y2=below, class_="zero"))
+        parts += _measured(row, x, dot_y, class_, row in near)
+    for value, label in marks:
+        parts.append(element("text", label, x=x(value), y=bottom + 14, class_="tick middle"))
     if x_label:
-        parts.append(element("text", x_label, x=WIDTH / 2, y=bottom + 34, class_="axis middle"))
+        parts.append(element("text", x_label, x=WIDTH / 2, y=bottom + 33, class_="axis middle"))
     words = " ".join(f"{row.name}: {row.label or number(row.value)}." for row in rows)
-    return svg(title, words, WIDTH, bottom + (42 if x_label else 24), *parts)
+    return svg(title, words, WIDTH, bottom + (40 if x_label else 22), *parts)
+
+
+def _measured(row: Measured, x: Scale, y: float, class_: str, near: bool) -> list[Markup]:
+    """A row's dot on its whisker, or an arrow that points to where it lies."""
+    if not is_number(row.value):
+        return []
+    if not near:
+        tip, back = (x.start - 12, 10) if row.value < x.low else (x.end + 12, -10)
+        return [element("path", d=f"M{tip:.0f} {y:.0f}l{back} -6v12z", class_=f"dot {class_}")]
+    parts = []
+    if is_interval(row.interval):
+        low, high = map(x, row.interval)
+        parts.append(element("line", x1=low, x2=high, y1=y, y2=y, class_=f"whisker {class_}"))
+    return [
+        *parts,
+        element("circle", cx=x(row.value), cy=y, r=6.5 if row.main else 5.5, class_=f"dot {class_}"),
+    ]
 
 
 def _ends(row: Measured) -> list[Any]:
     return [row.value, *(row.interval if is_interval(row.interval) else [])]
 
 
-def _near(rows: Sequence[Measured]) -> list[Measured]:
+def _near(rows: Sequence[Measured], zero: bool) -> list[Measured]:
     """The rows that share a scale: a row that alone would stretch it threefold is left out."""
     near = [row for row in rows if is_number(row.value)]
+    centre = next((row.value for row in near if row.main), 0.0)
 
     def span(some: Sequence[Measured]) -> float:
-        ends = [end for row in some for end in _ends(row)]
-        return float(max(ends) - min(ends)) if ends else 0.0
+        ends = [end for row in some for end in _ends(row)] + ([0.0] if zero else [])
+        return float(max(ends) - min(ends))
 
-    centre = next((row.value for row in near if row.main), None)
-    if centre is None:
-        return near
-    while len(near) > 2:
+    while len(near) > 2 - zero:
         farthest = max(near, key=lambda row: abs(row.value - centre))
         rest = [row for row in near if row is not farthest]
-        if farthest.main or span(near) <= 3 * span(rest):
+        if farthest.main or not rest or span(near) <= 3 * span(rest):
             break
         near = rest
     return near
@@ -397,8 +401,8 @@ def heat_map(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> Markup:
     limit = 12 if len(names) <= 30 else 0
     shown = [shorten(name, limit) if limit else "" for name in names]
     widest = max((len(name) for name in shown), default=0) * LETTER
-    left, top, right = 26 + widest, 22.0, WIDTH - 6.0
-    cell = min(46.0, (right - left) / max(1, len(names)))
+    left, top, right = max(34.0, 26 + widest), 22.0, WIDTH - 6.0
+    cell = min(84.0, (right - left) / max(1, len(names)))
     flat = widest < cell - 4
     bottom = top + cell * len(names)
     tall = 18 if flat else 8 + 0.75 * widest
@@ -434,7 +438,7 @@ def heat_map(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> Markup:
                 continue
             share = value / total
             x = left + cell * column
-            shade = 0.12 + 0.88 * share
+            shade = 0.1 + 0.9 * math.sqrt(share)  # a few mistakes among many rows are still seen
             said = f"{names[row]} → {names[column]}: {number(value)} of {number(total)} ({percent(share)})"
             kind = "hit" if row == column else "miss"
             parts.append(
@@ -450,7 +454,7 @@ def heat_map(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> Markup:
                 )
             )
             if written:
-                over = "over" if share > 0.5 else "under"
+                over = "over" if shade > 0.6 else "under"
                 at_x, at_y = x + cell / 2, y + cell / 2 + 4
                 parts.append(element("text", number(value), x=at_x, y=at_y, class_=f"count middle {over}"))
     right_ones = sum(line[i] for i, line in enumerate(counts) if is_number(line[i]))
@@ -466,7 +470,7 @@ def calibration_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:
     ]
     top, bottom, right, height = 12.0, 280.0, WIDTH - 12.0, 322.0
     y = Scale(0, 1, bottom, top)
-    ticks = [(value, percent(value, 0)) for value in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    ticks = y.ticks(**PERCENT)
     left = _margin(label for _, label in ticks)
     x = Scale(0, 1, left, right)
     parts = [*_axes(x, y, ticks, x_ticks=ticks)]
@@ -477,7 +481,6 @@ def calibration_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:
     points = [(x(b["confidence"]), y(b["accuracy"])) for b in kept]
     for bin_, (px, py) in zip(kept, points, strict=True):
         parts.append(element("line", x1=px, x2=px, y1=y(bin_["confidence"]), y2=py, class_="miss-line"))
-    parts.append(element("path", d=_path(points), class_="line accent thin"))
     for bin_, (px, py) in zip(kept, points, strict=True):
         rows = plural(bin_["count"], "row")
         said = f"{percent(bin_['confidence'])} sure, right in {percent(bin_['accuracy'])} of {rows}"
@@ -612,7 +615,7 @@ def _axes(
         if whole and value != int(value):
             continue
         parts.append(element("line", x1=x(value), x2=x(value), y1=y.start, y2=y.start + 4, class_="stub"))
-        parts.append(element("text", label, x=x(value), y=y.start + 17, class_="tick middle"))
+        parts.append(_label(x(value), y.start + 17, label, 0, WIDTH, "tick"))
     parts.append(element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="baseline"))
     return parts
 

@@ -9,6 +9,7 @@ import os
 import tempfile
 import webbrowser
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,36 +34,12 @@ def render(results: Mapping[str, Any], recipe_toml: str = "") -> str:
     >>> "&lt;script&gt;" in render({"run": "runs/<script>"})
     True
     """
-    environment = Environment(
-        loader=PackageLoader("sounding.report"),
-        autoescape=True,
-        undefined=ChainableUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        {
-            name: getattr(words, name)
-            for name in (
-                "number",
-                "percent",
-                "duration",
-                "plural",
-                "moment",
-                "shorten",
-                "as_text",
-                "metric_name",
-            )
-        }
-    )
-    environment.filters["bar"] = figures.bar
-    environment.tests["picture"] = is_picture
+    environment, known = _environment(), words.present(results)
     style = _source(environment, "style.css")
-    parts = sections(results, recipe_toml)
+    parts = sections(known, recipe_toml)
     return environment.get_template("page.html").render(
-        title=Path(str(results.get("run") or "")).name or "A run",
-        results=results,
+        title=Path(str(known.get("run", ""))).name or "A run",
+        results=known,
         sections=parts,
         style=Markup(style),  # our own file
         policy=_policy(style),
@@ -110,6 +87,31 @@ def is_picture(value: Any) -> bool:
         and body.isascii()
         and body.rstrip("=").replace("+", "").replace("/", "").isalnum()
     )
+
+
+@cache
+def _environment() -> Environment:
+    """The templates, compiled once. Nothing of the data is ever a template."""
+    environment = Environment(
+        loader=PackageLoader("sounding.report"),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    named = (
+        words.number,
+        words.percent,
+        words.duration,
+        words.plural,
+        words.moment,
+        words.shorten,
+        words.as_text,
+    )
+    environment.filters.update({function.__name__: function for function in (*named, figures.bar)})
+    environment.tests["picture"] = is_picture
+    return environment
 
 
 def _shown(value: Any) -> Any:

@@ -17,13 +17,14 @@ from sounding.report.figures import Line, Measured
 Results = Mapping[str, Any]
 Values = dict[str, Any]
 
+MOST_FINDINGS, FEW_NOTES = 100, 4
 FIRST_COLUMNS, MOST_COLUMNS = 12, 60
 MOST_HISTORY_ROWS = 40
 MOST_LAYERS = 60
 MOST_PAIRS = 8
 FIRST_CELLS = 8
-MOST_LETTERS = 400
-"""Of one cell; longer texts are cut."""
+MOST_LETTERS, MANY_LETTERS = 400, 40
+"""Of one cell: a longer text is cut, and a text with many letters takes the whole width."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class Section:
 
 
 def sections(results: Results, recipe_toml: str) -> list[Section]:
-    """The sections that this run has something for, in the order of the page."""
+    """The sections that this run has something for, in the order of the page.
+
+    results:  without None and NaN, as `words.present` gives them.
+    """
     made = [(name, heading, make(results, recipe_toml)) for name, (heading, make) in SECTIONS.items()]
     return [Section(name, heading, values) for name, heading, values in made if values is not None]
 
@@ -68,7 +72,7 @@ def verdict(results: Results, recipe_toml: str) -> Values | None:
                 ("network", results.get("network"), results.get("network")),
                 ("parameters", results.get("parameters"), words.number(results.get("parameters"))),
                 ("trained for", results.get("epochs"), words.plural(results.get("epochs"), "epoch")),
-                ("in", results.get("seconds"), words.duration(results.get("seconds"))),
+                ("training time", results.get("seconds"), words.duration(results.get("seconds"))),
                 ("rows to learn from", _of(results, "data", "rows").get("train"), _train_rows(results)),
                 ("seed", results.get("seed") is not None, results.get("seed")),
             )
@@ -95,7 +99,7 @@ def _score_chart(results: Results, metric: str, value: Any, interval: Any) -> An
     return figures.interval_chart(
         f"{words.metric_name(metric)} of this network and of simple models",
         rows,
-        tick=(lambda place: words.percent(place, 0)) if metric in words.PERCENTAGES else None,
+        ticks=figures.PERCENT if metric in words.PERCENTAGES else None,
         x_label=f"{words.metric_name(metric)}, {'higher' if _higher_is_better(results) else 'lower'} is better",
     )
 
@@ -110,18 +114,21 @@ def findings(results: Results, recipe_toml: str) -> Values | None:
             **finding,
             "severity": finding.get("severity") if finding.get("severity") in order else "info",
             "evidence": [
-                (name.replace("_", " "), _cut(value)) for name, value in _of(finding, "evidence").items()
+                _cell(name.replace("_", " "), value) for name, value in _of(finding, "evidence").items()
             ],
-            "settings": [
-                f"--set {shlex.quote(f'{key}={words.as_text(value)}')}"
-                for key, value in _of(finding, "remedy", "set").items()
-            ],
+            "settings": words.settings(_of(finding, "remedy", "set")),
         }
         for finding in results["findings"]
     ]
     cards.sort(key=lambda finding: order[finding["severity"]])
     grave = [finding for finding in cards if finding["severity"] != "info"]
-    return {"grave": grave, "notes": cards[len(grave) :]}
+    notes = cards[len(grave) :]
+    return {
+        "grave": grave[:MOST_FINDINGS],
+        "notes": notes[:MOST_FINDINGS],
+        "open": not grave and len(notes) <= FEW_NOTES,
+        "left_out": len(cards) - len(grave[:MOST_FINDINGS]) - len(notes[:MOST_FINDINGS]),
+    }
 
 
 def data(results: Results, recipe_toml: str) -> Values | None:
@@ -190,21 +197,25 @@ def learning(results: Results, recipe_toml: str) -> Values | None:
         chart = figures.line_chart(title, epochs, present, x_label="epoch", **options)
         return {"title": title, "lines": present if len(present) > 1 else [], "chart": chart}
 
-    marked: Values = {"mark": best, "mark_label": f"best: epoch {best}"} if best in epochs else {}
+    marked: Values = (
+        {"mark": best, "mark_label": f"best: epoch {words.number(best)}"} if best in epochs else {}
+    )
     rates = [record.get("learning_rate") for record in history]
     losses = [
         Line("training", [record.get("train_loss") for record in history], "second"),
         Line("validation", validation("loss")),
     ]
+    wide = figures.spans_widely(losses)
     charts = [
-        drawn("Loss", losses, wide_range=True, **marked),
+        drawn("Loss, on a logarithmic scale" if wide else "Loss", losses, logarithmic=wide, **marked),
         drawn(
-            f"{words.metric_name(metric)} on validation rows",
+            words.sentence(f"{words.metric_name(metric)} on validation rows"),
             [Line(words.metric_name(metric), validation(metric))],
             show=lambda value: words.score(metric, value),
+            ticks=figures.PERCENT if metric in words.PERCENTAGES else None,
             **marked,
         ),
-        drawn("Learning rate", [Line("rate", rates, "third")], wide_range=True, height=180)
+        drawn("Learning rate", [Line("rate", rates, "third")], height=180)
         if len({rate for rate in rates if words.is_number(rate)}) > 1
         else None,
     ]
@@ -212,7 +223,7 @@ def learning(results: Results, recipe_toml: str) -> Values | None:
     return {
         "charts": [chart for chart in charts if chart],
         "metric": words.metric_name(metric),
-        "best": best,
+        "best": _best(history, best, metric),
         "left_out": len(history) - len(kept),
         "rows": [
             {
@@ -227,6 +238,19 @@ def learning(results: Results, recipe_toml: str) -> Values | None:
             for i in kept
         ],
     }
+
+
+def _best(history: Sequence[Results], best: Any, metric: str) -> Values | None:
+    """The epoch whose parameters are the model, and what was measured then."""
+    record = next((record for record in history if record["epoch"] == best), None)
+    if record is None:
+        return None
+    measured = [("validation loss", words.number(_of(record, "validation").get("loss")))]
+    if words.is_number(_of(record, "validation").get(metric)):
+        measured.append(
+            (words.metric_name(metric), words.score(metric, _of(record, "validation").get(metric)))
+        )
+    return {"epoch": best, "of": len(history), "measured": measured}
 
 
 def errors(results: Results, recipe_toml: str) -> Values | None:
@@ -294,13 +318,15 @@ def examples(results: Results, recipe_toml: str) -> Values | None:
     if not known:
         return None
     regression = not any(words.is_number(example.get("confidence")) for example in known)
-    return {"examples": [_example(example) for example in known], "regression": regression}
+    shown = [_example(example) for example in known]
+    pictures = all(example["pictures"] and not example["cells"] for example in shown)
+    return {"examples": shown, "regression": regression, "pictures": pictures}
 
 
 def _example(example: Results) -> Values:
     cells = _of(example, "cells")
     pictures = {name: _of(cell)["picture"] for name, cell in cells.items() if "picture" in _of(cell)}
-    plain = [(name, _cut(cell)) for name, cell in cells.items() if name not in pictures]
+    plain = [_cell(name, cell) for name, cell in cells.items() if name not in pictures]
     line = f":{example['line']}" if example.get("line") is not None else ""
     return {
         "truth": _cut(example.get("truth")),
@@ -309,7 +335,9 @@ def _example(example: Results) -> Values:
         if example.get("confidence") is not None
         else "",
         "loss": words.number(example.get("loss")),
-        "place": f"{example['file']}{line}" if example.get("file") else f"row {example.get('row')}",
+        "place": f"{example['file']}{line}"
+        if example.get("file")
+        else f"row {example.get('row', words.MISSING)}",
         "pictures": pictures,
         "cells": plain[:FIRST_CELLS],
         "more": plain[FIRST_CELLS:],
@@ -324,7 +352,7 @@ def comparison(results: Results, recipe_toml: str) -> Values | None:
         return None
     rows = [
         Measured(
-            f"network against {row.get('name')}",
+            str(row.get("name", words.MISSING)),
             row.get("difference"),
             row.get("interval"),
             words.difference(row.get("metric") or metric, row.get("difference")),
@@ -342,12 +370,10 @@ def comparison(results: Results, recipe_toml: str) -> Values | None:
     reach = _higher_is_better(results)
     return {
         "chart": figures.interval_chart(
-            "Difference to each simple model, with its 95 % interval",
+            "How far the network is ahead of each simple model, with 95 % intervals",
             rows,
             zero=True,
-            tick=(lambda place: words.difference(metric, place).removesuffix(" points") if place else "0")
-            if metric in words.PERCENTAGES
-            else None,
+            ticks={"factor": 100} if metric in words.PERCENTAGES else None,
             x_label=f"{'worse ←' if reach else 'better ←'}   {words.metric_name(metric)}"
             f"{', points' if metric in words.PERCENTAGES else ''}   {'→ better' if reach else '→ worse'}",
         )
@@ -477,6 +503,12 @@ def _headline(results: Results) -> str:
 
 def _higher_is_better(results: Results) -> bool:
     return bool(_of(results, "headline").get("higher_is_better", True))
+
+
+def _cell(name: str, value: Any) -> tuple[str, str, bool]:
+    """A name, its value, and whether the value is long."""
+    text = _cut(value)
+    return name, text, len(text) > MANY_LETTERS
 
 
 def _cut(value: Any) -> str:

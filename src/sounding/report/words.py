@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,7 +56,7 @@ def visible(value: object) -> str:
 
 
 def _spelled(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
+    return str(match[0]).encode("unicode_escape").decode("ascii")
 
 
 def shorten(text: Any, limit: int) -> str:
@@ -64,8 +65,8 @@ def shorten(text: Any, limit: int) -> str:
     >>> shorten("ornithopter", 6)
     'ornit…'
     """
-    text = str(text)
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    whole = str(text)
+    return whole if len(whole) <= limit else whole[: limit - 1].rstrip() + "…"
 
 
 def is_number(value: Any) -> bool:
@@ -76,13 +77,13 @@ def is_number(value: Any) -> bool:
 def number(value: Any, digits: int = 3) -> str:
     """A number with so many digits that mean something.
 
-    >>> [number(value) for value in (0.012345, 3.14159, 1234567, -0.5, float("nan"), 2.5e-7)]
-    ['0.0123', '3.14', '1,234,567', '−0.500', '–', '2.50e−7']
+    >>> [number(value) for value in (0.012345, 3.14159, 23.0, 1234567, -0.5, float("nan"), 2.5e-7)]
+    ['0.0123', '3.14', '23', '1,234,567', '−0.500', '–', '2.50e−7']
     """
     if not is_number(value):
         return MISSING
     size = abs(value)
-    if size == 0 or (size < 1e15 and (size >= 1000 or isinstance(value, int))):
+    if size == 0 or (size < 1e15 and (size >= 1000 or value == int(value))):
         text = f"{value:,.0f}"
     elif 1e-4 <= size < 1000:
         text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
@@ -103,25 +104,30 @@ def percent(value: Any, digits: int = 1) -> str:
 def score(metric: str, value: Any) -> str:
     """A value of a metric: in percent where people are used to it, with a second decimal close to 100 %.
 
-    >>> score("accuracy", 0.9953).replace(THIN, " "), score("rmse", 53.1234)
-    ('99.53 %', '53.1')
+    >>> score("accuracy", 0.9953).replace(THIN, " "), score("f1", 0.0182), score("rmse", 53.1234)
+    ('99.53 %', '0.018', '53.1')
     """
     if metric in PERCENTAGES:
-        return percent(value, 2 if is_number(value) and 0.99 <= value < 1 else 1)
-    return number(value)
+        return percent(value, _decimals(value))
+    return f"{value:.3f}" if is_number(value) and 0.001 <= value <= 1 else number(value)
 
 
 def interval(metric: str, pair: Any) -> str:
     """Both ends of an interval, or nothing where there is none.
 
-    >>> interval("accuracy", [0.95, 0.97]).replace(THIN, " ")
-    '95.0 to 97.0 %'
+    >>> interval("accuracy", [0.95, 0.992]).replace(THIN, " ")
+    '95.0 to 99.2 %'
     """
     if not is_interval(pair):
         return ""
-    low, high = (score(metric, end) for end in pair)
-    unit = f"{THIN}%"
-    return f"{low.removesuffix(unit)} to {high}"
+    low, high = pair
+    if metric in PERCENTAGES:
+        return f"{percent(low, _decimals(low)).removesuffix(f'{THIN}%')} to {percent(high, _decimals(low))}"
+    return f"{score(metric, low)} to {score(metric, high)}"
+
+
+def _decimals(fraction: Any) -> int:
+    return 2 if is_number(fraction) and 0.99 <= fraction < 1 else 1
 
 
 def is_interval(pair: Any) -> bool:
@@ -171,11 +177,13 @@ def plural(count: Any, noun: str) -> str:
 def duration(seconds: Any) -> str:
     """Seconds in the unit that fits.
 
-    >>> [duration(value) for value in (0.25, 42, 150, 7260)]
-    ['0.25 s', '42 s', '2 min 30 s', '2 h 1 min']
+    >>> [duration(value) for value in (0.004, 0.25, 42, 150, 7260)]
+    ['< 0.1 s', '0.25 s', '42 s', '2 min 30 s', '2 h 1 min']
     """
     if not is_number(seconds):
         return MISSING
+    if seconds < 0.1:
+        return "< 0.1 s"
     if seconds < 10:
         return f"{seconds:.2g} s"
     whole = round(seconds)
@@ -200,6 +208,31 @@ def moment(text: Any) -> str:
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
 
 
+def sentence(text: str) -> str:
+    """The same with a capital first letter.
+
+    >>> sentence("accuracy on new rows")
+    'Accuracy on new rows'
+    """
+    return text[:1].upper() + text[1:]
+
+
+def present(value: Any) -> Any:
+    """Plain values without what is missing: keys whose value is None, NaN or infinite are left out.
+
+    In lists, whose positions count, None stands for such values.
+
+    >>> present({"loss": float("nan"), "scores": [1.0, float("inf")]})
+    {'scores': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        kept = {key: present(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [present(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def as_text(value: Any) -> str:
     """A plain JSON value as text: numbers short, the rest as JSON.
 
@@ -211,3 +244,21 @@ def as_text(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     return json.dumps(value, ensure_ascii=False)
+
+
+def settings(changes: Mapping[str, Any]) -> list[str]:
+    """Changes of the recipe as arguments of the command line, quoted for the shell and exact.
+
+    >>> settings({"data.test": 0.3, "network.name": "tabm", "data.kinds": {"zip code": "category"}})
+    ['--set data.test=0.3', '--set network.name=tabm', "--set 'data.kinds.zip code=category'"]
+    """
+    flat: list[tuple[str, Any]] = []
+    for key, value in changes.items():
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        flat += [(f"{key}.{name}".rstrip("."), item) for name, item in inner]
+    return [f"--set {shlex.quote(f'{key}={_as_toml(value)}')}" for key, value in flat]
+
+
+def _as_toml(value: Any) -> str:
+    """A word as it is; anything else as JSON, which TOML reads the same way where values are no tables."""
+    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)

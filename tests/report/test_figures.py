@@ -1,0 +1,166 @@
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from sounding.report import figures
+from sounding.report.figures import Line, Measured, Scale
+
+NAN = float("nan")
+
+
+@given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e12))
+def test_ticks_are_round_lie_inside_and_are_few(low: float, span: float) -> None:
+    high = low + span
+    ticks = figures.nice_ticks(low, high, 5)
+    assert len(ticks) <= 6
+    if len(ticks) > 2:
+        step = ticks[1] - ticks[0]
+        assert all(low - step * 1e-6 <= tick <= high + step * 1e-6 for tick in ticks)
+        mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
+        assert min(abs(mantissa - factor) for factor in (1, 2, 5, 10)) < 1e-2
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=8))
+def test_a_scale_holds_whatever_numbers_there_are(values: list[float]) -> None:
+    scale = Scale.around(values, 10, 110)
+    for value in values:
+        if math.isfinite(value):
+            assert 10 <= scale(value) <= 110
+    assert all(isinstance(label, str) for _, label in scale.ticks())
+
+
+def test_a_logarithmic_scale_gives_equal_factors_equal_lengths() -> None:
+    scale = Scale(1, 100, 0, 10, logarithmic=True)
+    assert scale(10) == pytest.approx(5)
+    assert [label for _, label in scale.ticks()] == ["1", "10", "100"]
+
+
+def test_values_that_are_not_finite_leave_a_gap() -> None:
+    chart = figures.line_chart(
+        "Loss", [1, 2, 3, 4, 5], [Line("training", [3.0, 2.0, NAN, 1.0, None])], x_label="epoch"
+    )
+    (path,) = re.findall(r'<path d="([^"]*)" class="line', chart)
+    assert path.count("M") == 2  # the pen is lifted once
+    assert path.count("L") == 1
+    assert "nan" not in chart.lower()
+
+
+def test_thinning_keeps_ends_extremes_and_gaps() -> None:
+    values = [math.sin(i / 50) for i in range(100_000)]
+    values[4321], values[77_777], values[50_000] = 99.0, -99.0, NAN
+    kept = figures.thin(values, 300)
+    assert len(kept) <= 420
+    assert {0, 99_999, 4321, 77_777, 50_000} <= set(kept)
+    assert kept == sorted(kept)
+
+
+def test_a_long_history_is_drawn_with_bounded_markup() -> None:
+    many = list(range(200_000))
+    chart = figures.line_chart(
+        "Loss", many, [Line("training", many)], x_label="epoch", mark=10, mark_label="best"
+    )
+    assert len(chart) < 120_000
+
+
+def test_a_row_far_from_the_others_becomes_an_arrow() -> None:
+    rows = [
+        Measured("network", 0.97, [0.96, 0.98], main=True),
+        Measured("linear", 0.95),
+        Measured("majority", 0.1),
+    ]
+    chart = figures.interval_chart("accuracy", rows)
+    assert chart.count("<circle") == 2
+    assert chart.count("<path") == 1
+    assert figures.interval_chart("accuracy", rows[:2]).count("<path") == 0
+
+
+def test_the_dot_of_a_value_lies_between_the_ends_of_its_interval() -> None:
+    chart = ElementTree.fromstring(figures.interval_chart("d", [Measured("a", 0.5, [0.2, 0.9])], zero=True))
+    whisker = next(e for e in chart.iter("line") if "whisker" in e.attrib["class"])
+    dot = next(chart.iter("circle"))
+    zero = next(e for e in chart.iter("line") if e.attrib["class"] == "zero")
+    low, high, middle = float(whisker.attrib["x1"]), float(whisker.attrib["x2"]), float(dot.attrib["cx"])
+    assert float(zero.attrib["x1"]) < low < middle < high
+    assert (middle - low) / (high - low) == pytest.approx(3 / 7, abs=0.01)
+
+
+def test_the_confusion_matrix_shows_counts_and_says_what_each_cell_is() -> None:
+    chart = figures.heat_map(["cat", "dog"], [[8, 2], [0, 5]])
+    cells = re.findall(r'<rect[^>]*class="(hit|miss)"', chart)
+    assert cells == ["hit", "miss", "hit"]  # a cell of zero is not drawn
+    assert "cat → dog: 2 of 10" in chart
+    assert "13 of 15 on the diagonal" in chart
+
+
+def test_bars_are_as_high_as_their_counts() -> None:
+    chart = ElementTree.fromstring(figures.sparkline([0, 1, 2, 3], [1, 4, 2]))
+    heights = [float(rect.attrib["height"]) for rect in chart.iter("rect")]
+    assert heights == pytest.approx([11, 44, 22], abs=0.1)
+
+
+DRAWINGS: dict[str, Callable[[str], Markup]] = {
+    "line_chart": lambda t: figures.line_chart(
+        t, [1, 2], [Line(t, [1.0, 2.0])], x_label=t, mark=1, mark_label=t, show=lambda value: t
+    ),
+    "interval_chart": lambda t: figures.interval_chart(
+        t, [Measured(t, 1.0, [0.5, 2.0], t)], x_label=t, zero=True
+    ),
+    "heat_map": lambda t: figures.heat_map([t, "b"], [[1, 2], [3, 4]]),
+    "calibration_chart": lambda t: figures.calibration_chart(
+        [{"confidence": 0.5, "accuracy": 0.4, "count": 3}]
+    ),
+    "scatter_chart": lambda t: figures.scatter_chart([1, 2], [2, 1], unit=t),
+    "histogram": lambda t: figures.histogram(t, [0, 1, 2], [3, 4], x_label=t, zero=True),
+    "sparkline": lambda t: figures.sparkline([0, 1, 2], [3, 4]),
+    "stacked_bar": lambda t: figures.stacked_bar(t, [(t, 3), ("b", 4)]),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_figure_is_well_formed_and_says_in_words_what_it_shows(name: str) -> None:
+    root = ElementTree.fromstring(DRAWINGS[name]("Accuracy"))
+    assert root.tag == "svg"
+    assert root.attrib["role"] == "img"
+    assert [child.tag for child in root][:2] == ["title", "desc"]
+    assert root.findtext("title")
+    assert root.findtext("desc")
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+@pytest.mark.parametrize("payload", ["<script>x</script>", '" onload="x', "]]>&amp;'\x1b[0m"])
+def test_no_text_becomes_an_element_or_an_attribute(name: str, payload: str) -> None:
+    hostile, tame = (ElementTree.fromstring(DRAWINGS[name](text)) for text in (payload, "a" * len(payload)))
+    assert [e.tag for e in hostile.iter()] == [e.tag for e in tame.iter()]
+    assert not {key for e in hostile.iter() for key in e.attrib} & {"onload", "style", "href"}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.line_chart("t", [1], [Line("a", [NAN])], x_label="epoch"),
+        lambda: figures.line_chart("t", [3, 3], [Line("a", [1e308, -1e308])], x_label="epoch"),
+        lambda: figures.line_chart("t", [0, 1], [Line("a", [0.0, 0.0])], x_label="epoch", logarithmic=True),
+        lambda: figures.interval_chart("t", [Measured("a", None), Measured("b", NAN, [NAN, 1])]),
+        lambda: figures.interval_chart("t", []),
+        lambda: figures.heat_map([], []),
+        lambda: figures.heat_map(["a"], [[0]]),
+        lambda: figures.heat_map(["a", "b"], [[None, 1], [NAN, 0]]),
+        lambda: figures.calibration_chart([{"confidence": None, "accuracy": 1, "count": 2}, {}]),
+        lambda: figures.scatter_chart([NAN, None], [1, 2]),
+        lambda: figures.scatter_chart([5], [5]),
+        lambda: figures.histogram("t", [0, 0], [0], x_label="x", zero=True),
+        lambda: figures.sparkline([], []),
+        lambda: figures.sparkline([1, 1], [3]),
+        lambda: figures.stacked_bar("t", [("a", 0), ("b", None)]),
+    ],
+)
+def test_empty_and_odd_values_still_give_a_figure_without_nan(draw: Callable[[], Markup]) -> None:
+    markup = draw()
+    ElementTree.fromstring(markup)
+    assert not re.search(r'="[^"]*(nan|inf)', markup)
