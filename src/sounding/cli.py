@@ -119,7 +119,10 @@ def _data(options: argparse.Namespace) -> None:
     from sounding.data.catalogue import catalogue_entries, catalogue_entry
 
     if options.name:
-        print(catalogue_entry(options.name).describe())
+        entry = catalogue_entry(options.name)
+        print(f"@{entry.name}: {entry.what}\nlicence: {entry.licence}\nfrom: {entry.source}")
+        for file in entry.files:
+            print(f"{file.path}  {file.url}  SHA-256 {file.sha256}")
     else:
         for entry in catalogue_entries():
             print(f"{'@' + entry.name:24} {entry.what}")

@@ -67,6 +67,19 @@ def catalogue_entries() -> list[Entry]:
     return sorted(_ENTRIES, key=lambda entry: entry.name)
 
 
+def catalogue_entry(name: str) -> Entry:
+    """The entry of a name, with or without the leading @.
+
+    Raises:
+        DataError: if there is no such set, naming the nearest.
+    """
+    entries = {entry.name: entry for entry in catalogue_entries()}
+    plain = name.removeprefix("@")
+    if plain not in entries:
+        raise DataError(f'the catalogue has no set "{plain}"', nearest(plain, entries))
+    return entries[plain]
+
+
 def read_entry(name: str, settings: DataRecipe) -> Table:
     """The set of a name, with or without the leading @.
 
@@ -78,12 +91,7 @@ def read_entry(name: str, settings: DataRecipe) -> Table:
     >>> len(table), table.target
     (150, ('species',))
     """
-    entries = {entry.name: entry for entry in _ENTRIES}
-    plain = name.removeprefix("@")
-    if plain not in entries:
-        known = [entry.name for entry in catalogue_entries()]
-        raise DataError(f'the catalogue has no set "{plain}"', nearest(plain, known))
-    entry = entries[plain]
+    entry = catalogue_entry(name)
     files = [_find(file) or _fetch(file, entry) for file in entry.files]
     table = entry.read(files, settings)
     notes = (f"{entry.what} (licence: {entry.licence}; from {entry.source})", *table.notes)

@@ -26,6 +26,7 @@ from sounding.kinds import Encoded
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, complete
 from sounding.tasks import TASKS, Task, arrange, build_network, choose_network, choose_task
+from sounding.training import build_optimizer, build_schedule
 
 MOST_NAMED = 8
 """Columns whose kind is told one by one."""
@@ -150,7 +151,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
     task = TASKS[task_name].for_schema(schema, recipe)
     truth = task.encode_target(table)
     task = task.knowing(truth[split.train])
-    return Prepared(
+    prepared = Prepared(
         recipe=recipe,
         table=table,
         schema=schema,
@@ -174,6 +175,9 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
             f"network: {network_name}, {why_network}",
         ],
     )
+    build_optimizer(prepared.network(), recipe.training.optimizer)  # a mistaken option shows now, before any step
+    build_schedule(recipe.training.schedule, warmup=recipe.training.warmup)
+    return prepared
 
 
 def _kinds(schema: Schema) -> list[str]:
