@@ -16,6 +16,8 @@ from sounding.kinds.kind import Column
 from sounding.randomness import generator
 from sounding.recipe import DataRecipe
 
+PARTS = ("train", "validation", "test")
+
 MOST_COMBINATIONS = 32
 """Several answers at once are split by their combinations while there are no more of them than this."""
 
@@ -48,56 +50,60 @@ def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) ->
     Raises:
         DataError: if there are too few rows, groups or rows of a class, naming how many there are and are needed.
     """
-    given = {name: np.arange(rows.start, rows.stop) for name, rows in table.parts.items()}
-    unknown = [name for name in given if name not in ("train", "validation", "test")]
+    given = {name: np.arange(rows.start, rows.stop, dtype=np.int64) for name, rows in table.parts.items()}
+    unknown = [name for name in given if name not in PARTS]
     if unknown:
         raise DataError(
-            f'the part "{unknown[0]}" is not known', "name parts train, validation and test", file=table.name
+            f'the part "{unknown[0]}" is not known', f"name parts {', '.join(PARTS)}", file=table.name
         )
-    elsewhere = np.zeros(len(table), dtype=bool)
+    taken = np.zeros(len(table), dtype=bool)
     for name in ("validation", "test"):
-        elsewhere[given.get(name, np.empty(0, dtype=np.int64))] = True
-    pool = np.flatnonzero(~elsewhere)
+        taken[given.get(name, [])] = True
+    pool = np.flatnonzero(~taken)
     fractions = {
         name: fraction
         for name, fraction in (("test", settings.test), ("validation", settings.validation))
         if name not in given and fraction > 0
     }
+    sizes = _sizes(len(pool), fractions, table.name)
+    chosen, how = _choose(table, schema, settings, pool, sizes, generator(seed, "split"))
+    drawn = {name: np.sort(pool[rows]) for name, rows in chosen.items()}
+    for rows in drawn.values():
+        taken[rows] = True
     notes = [
         f"the source brings its own {name} rows: {len(rows)}"
         for name, rows in given.items()
         if name != "train"
     ]
-    sizes = _sizes(len(pool), fractions, table.name)
-    by_role = {field.role: field.name for field in schema.fields}
-    column = {
-        role: table.column(by_role[role], settings).take(pool)
-        for role in ("time", "group")
-        if role in by_role
-    }
-    draw = generator(seed, "split")
-    labels = None
-    if "time" in column:
-        chosen, how = _latest(column["time"], sizes)
-    elif "group" in column:
-        chosen, how = _whole_groups(column["group"], sizes, draw)
-    elif (labels := _labels(table, schema, settings, pool)) is not None:
-        chosen, how = _stratified(labels, sizes, draw, table.name)
-    else:
-        chosen, how = _at_random(len(pool), sizes, draw), "at random"
-    if fractions:
-        drawn = " and ".join(f"{len(chosen[name])} {name} rows" for name in fractions)
-        notes.append(f"{drawn} drawn {how}")
-    left = np.setdiff1d(np.arange(len(pool)), np.concatenate([np.empty(0, dtype=np.int64), *chosen.values()]))
-    parts = {name: np.sort(pool[rows]) for name, rows in chosen.items()} | {"train": pool[left]}
+    if drawn:
+        notes.append(
+            " and ".join(f"{len(rows)} {name} rows" for name, rows in drawn.items()) + f" drawn {how}"
+        )
+    parts = {**given, **drawn, "train": np.flatnonzero(~taken)}
     nothing = np.empty(0, dtype=np.int64)
-    whole = {
-        name: parts.get(name, given.get(name, nothing)).astype(np.int64)
-        for name in ("train", "validation", "test")
-    }
-    if not len(whole["train"]):
-        raise DataError("no rows are left to train with", "give more rows", file=table.name)
-    return Split(**whole), notes
+    return Split(**{name: parts.get(name, nothing).astype(np.int64) for name in PARTS}), notes
+
+
+def _choose(
+    table: Table,
+    schema: Schema,
+    settings: DataRecipe,
+    pool: np.ndarray,
+    sizes: dict[str, int],
+    draw: np.random.Generator,
+) -> tuple[dict[str, np.ndarray], str]:
+    """For each part its places in the pool, and how they were found."""
+    by_role = {field.role: field for field in schema.fields}
+    if "time" in by_role:
+        return _latest(by_role["time"].column(table).take(pool), sizes)
+    if "group" in by_role:
+        return _whole_groups(by_role["group"].column(table).take(pool), sizes, draw)
+    labels = _labels(table, schema, settings, pool)
+    if labels is not None:
+        return _stratified(labels, sizes, draw, table.name)
+    order = draw.permutation(len(pool))
+    bounds = np.cumsum([0, *sizes.values()])
+    return {name: order[bounds[at] : bounds[at + 1]] for at, name in enumerate(sizes)}, "at random"
 
 
 def _sizes(rows: int, fractions: dict[str, float], file: str) -> dict[str, int]:
@@ -125,12 +131,6 @@ def _sizes(rows: int, fractions: dict[str, float], file: str) -> dict[str, int]:
         largest = max(sizes, key=lambda name: sizes[name])
         sizes[largest] -= 1
     return sizes
-
-
-def _at_random(rows: int, sizes: dict[str, int], draw: np.random.Generator) -> dict[str, np.ndarray]:
-    order = draw.permutation(rows)
-    bounds = np.cumsum([0, *sizes.values()])
-    return {name: order[low:high] for name, low, high in zip(sizes, bounds, bounds[1:], strict=False)}
 
 
 def _stratified(
@@ -209,12 +209,14 @@ def _whole_groups(
     order = draw.permutation(groups)
     for at, size in enumerate(sizes.values(), start=1):
         free = order[part[order] == 0]
+        most = len(free) - (
+            len(sizes) - at + 1
+        )  # a group stays for each of the parts to come, training included
         filled = 0
         for group in free:
-            if filled + counts[group] <= size:
-                part[group], filled = at, filled + counts[group]
-                if filled == size:
-                    break
+            if filled + counts[group] <= size and most > 0:
+                part[group] = at
+                filled, most = filled + counts[group], most - 1
         if not filled:  # every group is larger than the part should be
             part[free[np.argmin(counts[free])]] = at
     chosen = {name: np.flatnonzero(part[codes] == at) for at, name in enumerate(sizes, start=1)}
@@ -287,7 +289,7 @@ def _labels(table: Table, schema: Schema, settings: DataRecipe, pool: np.ndarray
     targets = schema.targets
     if not targets or any(field.kind == "number" for field in targets):
         return None
-    columns = [table.column(field.name, settings) for field in targets]
+    columns = [field.column(table) for field in targets]
     if any(pa.types.is_nested(column.cells.type) for column in columns):
         return None
     codes = _combined([_codes(column.take(pool), settings.labels) for column in columns])
