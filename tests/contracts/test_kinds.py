@@ -32,7 +32,9 @@ def _png(seed: int) -> bytes:
 # typical cells of each kind; a new kind adds one line
 CELLS: dict[str, Callable[[], pa.Array]] = {
     "number": lambda: pa.array([None if n % 7 == 3 else f"{n * n / 3:.3f}" for n in range(ROWS)]),
-    "category": lambda: pa.array([None if n % 7 == 3 else "red green blue".split()[n % 3] for n in range(ROWS)]),
+    "category": lambda: pa.array(
+        [None if n % 7 == 3 else "red green blue".split()[n % 3] for n in range(ROWS)]
+    ),
     "text": lambda: pa.array([f"row {n} of many says: it is {n % 5}, not {n % 3}!" for n in range(ROWS)]),
     "image": lambda: pa.array([_png(n) for n in range(ROWS)]),
     "date": lambda: pa.array([str(datetime(2020, 1, 1) + timedelta(hours=31 * n)) for n in range(ROWS)]),
@@ -72,7 +74,7 @@ def test_encodes_every_row_in_its_form(kind: Kind, cells: pa.Array) -> None:
     if block.form == "numbers":
         assert encoded.shape == (ROWS, len(block.features))
         assert len(block.bins) == len(block.features)
-        assert all((np.diff(np.float32(edges)) > 0).all() and len(edges) > 1 for edges in block.bins)
+        assert all((np.diff(np.float32(edges)) > 0).all() and len(edges) > 2 for edges in block.bins)
         assert np.isfinite(encoded).all()
         assert np.abs(encoded).max() < 10
     elif block.form == "categories":
@@ -124,12 +126,12 @@ def test_each_row_is_encoded_by_itself(kind: Kind, cells: pa.Array) -> None:
 
 
 def test_a_missing_cell_is_encoded_or_named(kind: Kind, cells: pa.Array) -> None:
-    try:
-        encoded, _ = kind.encode(column(pa.nulls(2, cells.type)))
-    except DataError as error:
-        assert str(error).startswith('x.csv:2 (column "x")')
+    nothing = column(pa.nulls(2, cells.type))
+    if kind.form == "pictures":
+        with pytest.raises(DataError, match=r'^x.csv:2 \(column "x"\)'):
+            kind.encode(nothing)
     else:
-        assert len(encoded) == 2
+        assert len(kind.encode(nothing)[0]) == 2
 
 
 def test_no_rows_are_no_error(kind: Kind, cells: pa.Array) -> None:

@@ -62,7 +62,9 @@ def test_one_channel_only_if_all_training_pictures_are_grey(make_column):
     assert fit(make_column([grey, grey]))[0].channels == 1
     assert fit(make_column([grey, colour]))[0].channels == 3
     kind = fit(make_column([grey]))[0]
-    assert np.array_equal(kind.encode(make_column([colour]))[0][0, 0], np.asarray(Pillow.fromarray(PIXELS).convert("L")))
+    assert np.array_equal(
+        kind.encode(make_column([colour]))[0][0, 0], np.asarray(Pillow.fromarray(PIXELS).convert("L"))
+    )
     arrays = tensors(PIXELS[..., 0])
     assert fit(make_column(arrays))[0].channels == 1
 

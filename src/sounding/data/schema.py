@@ -358,7 +358,7 @@ def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str
         return wanted, "as the settings say" if asked else f"the task is {task}"
     kind, reason = recognise(column)
     if kind != "number":
-        return "category", f"{len(column.distinct)} labels"
+        return "category", f"{len(column.frequencies[0])} labels"
     values = np.unique(column.numbers[column.present])
     if len(values) == 2:
         return "category", f"two values, {_join(values)}"
@@ -406,7 +406,7 @@ def _same(column: Column, field: Field) -> str:
     """Why the training rows of a column teach nothing, if they all hold the same."""
     if not column.present.any():
         return "it has no value in any training row"
-    if not column.is_word or not column.present.all():
+    if not column.is_word or not column.present.all() or field.kind == "image":
         return ""
     first = column.words[0].as_py()
     if pc.all(pc.equal(column.words, first)).as_py():

@@ -41,7 +41,7 @@ class Category(Kind):
         """Anything that can be written as a word; other kinds that look closer come first."""
         if not column.is_word:
             return None
-        count = len(column.distinct)
+        count = len(column.frequencies[0])
         spelled = " spelled in several ways" if _spellings(column) else ""
         why = f"; {column.not_a_quantity}" if column.not_a_quantity else ""
         return Recognition(0.5, f"{count} value{'' if count == 1 else 's'}{spelled}{why}")
@@ -51,47 +51,15 @@ class Category(Kind):
         """Give a code to each value that the training rows hold often enough (`rare`, `max_categories`)."""
         seen = column.take(rows)
         spellings = _spellings(seen)
-        findings = []
         if spellings:
-            counts = dict.fromkeys(BOOLEANS, 1)
-            spelled = ", ".join(f'"{word}"' for word in list(seen.distinct)[:8])
-            findings.append(
-                Finding(
-                    rule="boolean-spelling",
-                    severity="info",
-                    title=f'"{column.name}": {spelled} are read as one yes or no',
-                    evidence={
-                        "column": column.name,
-                        "read_as": {w: dict(spellings)[w] for w in seen.distinct},
-                    },
-                    remedy=Remedy("or say which are different", {f"data.kinds.{column.name}": "text"}),
-                )
-            )
-            return cls(tuple(counts), spellings), findings
-        often = [word for word, count in seen.distinct.items() if count >= settings.rare]
-        kept = often[: settings.max_categories]
-        left = sum(seen.distinct.values()) - sum(seen.distinct[word] for word in kept)
-        if len(often) > len(kept) or left > 0.05 * len(seen):
-            findings.append(
-                Finding(
-                    rule="rare-categories",
-                    severity="info",
-                    title=f'"{column.name}": {len(seen.distinct) - len(kept)} of {len(seen.distinct)} values are rare '
-                    f"and share one code ({left} of {len(seen)} training rows)",
-                    evidence={
-                        "column": column.name,
-                        "values": len(seen.distinct),
-                        "kept": len(kept),
-                        "rows": left,
-                    },
-                    meaning="The network cannot tell these values apart.",
-                    remedy=Remedy(
-                        f"a code is given from {settings.rare} training rows on, to {settings.max_categories} values "
-                        "at most; change data.rare or data.max_categories"
-                    ),
-                )
-            )
-        return cls(tuple(sorted(kept, key=_order))), findings
+            return cls(tuple(BOOLEANS), spellings), _spelled(seen, dict(spellings))
+        values, counts = seen.frequencies
+        often = int((counts >= settings.rare).sum())
+        kept = values[: min(often, settings.max_categories)].to_pylist()
+        left = int(counts[len(kept) :].sum())
+        noted = often > len(kept) or left > 0.05 * len(seen)
+        findings = [_shared(seen, len(kept), left, settings)] if noted else []
+        return cls(tuple(sorted(kept, key=_order)), ()), findings
 
     @classmethod
     def fit_target(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
@@ -185,7 +153,7 @@ class Category(Kind):
 
 def _spellings(column: Column) -> tuple[tuple[str, str], ...]:
     """How yes and no are spelled, where a column of words holds nothing else and both of them."""
-    if not column.is_text or not 2 <= len(column.distinct) <= 24:
+    if not column.is_text or not 2 <= len(column.frequencies[0]) <= 24:
         return ()
     meaning = {word: label for label, words in BOOLEANS.items() for word in words}
     found = {meaning.get(word.lower()) for word in column.distinct}
@@ -195,6 +163,38 @@ def _spellings(column: Column) -> tuple[tuple[str, str], ...]:
         (form, label)
         for word, label in meaning.items()
         for form in sorted({word, word.capitalize(), word.upper()})
+    )
+
+
+def _spelled(column: Column, meaning: dict[str, str]) -> list[Finding]:
+    """What to say of a column in which yes or no is spelled in more than one way."""
+    if len(column.distinct) <= len(BOOLEANS):
+        return []
+    named = ", ".join(f'"{word}"' for word in column.distinct)
+    return [
+        Finding(
+            rule="boolean-spelling",
+            severity="info",
+            title=f'"{column.name}": {named} are read as one yes or no',
+            evidence={"column": column.name, "read_as": {word: meaning[word] for word in column.distinct}},
+        )
+    ]
+
+
+def _shared(column: Column, kept: int, left: int, settings: DataRecipe) -> Finding:
+    """What to say of a column of which many rows share the code of rare values."""
+    values = len(column.frequencies[0])
+    return Finding(
+        rule="rare-categories",
+        severity="info",
+        title=f'"{column.name}": {values - kept} of {values} values are rare and share one code '
+        f"({left} of {len(column)} training rows)",
+        evidence={"column": column.name, "values": values, "kept": kept, "rows": left},
+        meaning="The network cannot tell these values apart.",
+        remedy=Remedy(
+            f"a code is given from {settings.rare} training rows on, to {settings.max_categories} values at most; "
+            "change data.rare or data.max_categories"
+        ),
     )
 
 

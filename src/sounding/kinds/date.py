@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sounding.finding import Finding, Remedy
-from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
+from sounding.kinds.kind import PRESENCE, Block, Column, Form, Kind, Recognition, bin_edges
 from sounding.recipe import DataRecipe
 
 LAYOUTS = {
@@ -98,7 +98,7 @@ class Date(Kind):
         missing = bool(np.isnan(seconds).any())
         seconds = seconds[~np.isnan(seconds)]
         if not len(seconds):
-            return cls(layouts[0], 0.0, 1.0, (), ((-1.0, 1.0),), missing), []
+            return cls(layouts[0], 0.0, 1.0, (), (bin_edges(seconds),), missing), []
         span = np.ptp(seconds)
         shown = {
             "year": span > YEAR / 6,
@@ -107,11 +107,8 @@ class Date(Kind):
         }
         cycles = tuple(name for name, there in shown.items() if there)
         kind = cls(layouts[0], float(seconds.mean()), float(seconds.std()) or 1.0, cycles, (), missing)
-        edges = [
-            np.unique(np.quantile(feature, np.linspace(0, 1, BINS + 1)))
-            for feature in kind._features(seconds).T
-        ]
-        bins = tuple(tuple(map(float, rising)) if len(rising) > 1 else (-1.0, 1.0) for rising in edges)
+        at = np.linspace(0, 1, BINS + 1)
+        bins = tuple(bin_edges(np.quantile(feature, at)) for feature in kind._features(seconds).T)
         return cls(kind.layout, kind.mean, kind.std, cycles, bins, missing), []
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
@@ -147,7 +144,7 @@ class Date(Kind):
         """One feature for the trend, two for each cycle, one for what is missing."""
         waves = [f"{column} ({wave} of the {cycle})" for cycle in self.cycles for wave in ("sine", "cosine")]
         lacking = [f"{column} is missing"] if self.missing else []
-        bins = self.edges + (((0.0, 1.0),) if self.missing else ())
+        bins = self.edges + ((PRESENCE,) if self.missing else ())
         return Block("numbers", self.form, (column,), features=(column, *waves, *lacking), bins=bins)
 
     def describe(self) -> str:

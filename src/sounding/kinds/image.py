@@ -248,9 +248,9 @@ def _shapes(column: Column, rows: np.ndarray) -> tuple[list[tuple[int, int]], bo
     def read(row: int, source: Path | bytes) -> None:
         with _opened(source) as picture:
             width, height = picture.size
-            if (
-                picture.format != "PNG" and picture.getexif().get(ORIENTATION, 1) >= 5
-            ):  # asking a PNG decodes it
+            # A TIFF gives its upright size, and a PNG that says nothing would be decoded by the question.
+            told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
+            if told and picture.getexif().get(ORIENTATION, 1) >= 5:
                 width, height = height, width
             sizes[row], grey[row] = (height, width), picture.mode in GREY
 

@@ -97,10 +97,19 @@ class Column:
         return np.asarray(pc.is_valid(self.words))
 
     @cached_property
-    def distinct(self) -> dict[str, int]:
+    def frequencies(self) -> tuple[pa.Array, np.ndarray]:
         """Each value that occurs, and how often, the most frequent first (then in alphabetical order)."""
-        counts = [(c["values"], c["counts"]) for c in self.words.drop_null().value_counts().to_pylist()]
-        return dict(sorted(counts, key=lambda pair: (-pair[1], pair[0])))
+        counted = self.words.drop_null().value_counts()
+        counts = pa.table({"value": counted.field("values"), "count": counted.field("counts")})
+        counts = counts.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
+        values = counts["value"].combine_chunks() if len(counts) else pa.array([], pa.large_string())
+        return values, np.asarray(counts["count"], dtype=np.int64)
+
+    @cached_property
+    def distinct(self) -> dict[str, int]:
+        """The same as a dictionary; slow where there are very many values."""
+        values, counts = self.frequencies
+        return dict(zip(values.to_pylist(), counts.tolist(), strict=True))
 
     @cached_property
     def numbers(self) -> np.ndarray:
@@ -121,9 +130,13 @@ class Column:
             long = self.words.filter(pc.match_substring_regex(self.words, r"^[+-]?\d{16,}$")).drop_null()
             inexact = any(abs(int(word)) > 2**53 for word in long.to_pylist())
         else:
-            inexact = pa.types.is_integer(self.plain.type) and bool(
-                (np.abs(self.numbers[self.present]) > 2**53).any()
+            whole = (
+                self.plain.drop_null() if pa.types.is_integer(self.plain.type) else pa.array([], pa.int64())
             )
+            values = whole.to_numpy(
+                zero_copy_only=False
+            )  # as integers: float64 would round what is asked here
+            inexact = len(values) > 0 and max(abs(int(values.min())), abs(int(values.max()))) > 2**53
         return "whole numbers beyond 2^53, which would be rounded" if inexact else ""
 
     @cached_property
@@ -151,6 +164,25 @@ class Column:
         """An error that names this column and, for a row, its file and line."""
         file, line = self.where(0 if row is None else row) if len(self) else (None, None)
         return DataError(what, remedy, file=file, line=None if row is None else line, column=self.name)
+
+
+def bin_edges(values: np.ndarray) -> tuple[float, ...]:
+    """Values as edges of bins: rising in float32, and at least two bins, since one would be no more than a scale.
+
+    >>> bin_edges(np.array([1.0, 0.0, 1.0]))
+    (0.0, 0.5, 1.0)
+    >>> bin_edges(np.array([3.0]))
+    (2.0, 3.0, 4.0)
+    """
+    edges = [float(edge) for edge in np.unique(values.astype(np.float32))]
+    if len(edges) < 2:
+        middle = edges[0] if edges else 0.0
+        return (middle - 1, middle, middle + 1)
+    return (edges[0], (edges[0] + edges[1]) / 2, edges[1]) if len(edges) == 2 else tuple(edges)
+
+
+PRESENCE = (0.0, 0.5, 1.0)
+"""Edges of bins of a feature that is 1 where a value is missing, else 0."""
 
 
 def require_targets(column: Column) -> None:

@@ -17,7 +17,17 @@ import pyarrow.compute as pc
 from scipy.special import ndtri
 
 from sounding.finding import Finding, Remedy
-from sounding.kinds.kind import NUMBER, Block, Column, Form, Kind, Recognition, require_targets
+from sounding.kinds.kind import (
+    NUMBER,
+    PRESENCE,
+    Block,
+    Column,
+    Form,
+    Kind,
+    Recognition,
+    bin_edges,
+    require_targets,
+)
 from sounding.recipe import DataRecipe
 
 QUANTILES = 1000
@@ -153,11 +163,10 @@ class Number(Kind):
 
     def block(self, column: str) -> Block:
         """One feature, or two where values were missing in training."""
-        edges = self.edges if len(self.edges) > 1 else (-1.0, 1.0)
         if not self.missing:
-            return Block("numbers", self.form, (column,), features=(column,), bins=(edges,))
+            return Block("numbers", self.form, (column,), features=(column,), bins=(self.edges,))
         named = (column, f"{column} is missing")
-        return Block("numbers", self.form, (column,), features=named, bins=(edges, (0.0, 1.0)))
+        return Block("numbers", self.form, (column,), features=named, bins=(self.edges, PRESENCE))
 
     def describe(self) -> str:
         """The range of the training values."""
@@ -321,10 +330,10 @@ def _edges(scores: np.ndarray) -> tuple[float, ...]:
     measured better on tables than either.
     """
     if not len(scores):
-        return ()
+        return bin_edges(scores)
     at = np.linspace(0, 1, int(np.clip(len(scores) // ROWS_PER_BIN, 2, BINS)) + 1)
     edges = np.concatenate([np.quantile(scores, at), np.quantile(np.unique(scores), at)])
-    return tuple(map(float, np.unique(edges.astype(np.float32))))
+    return bin_edges(edges)
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:
