@@ -87,7 +87,7 @@ def test_missing_values_are_the_median_and_marked_only_if_training_rows_lack_the
     marked = fit(column)
     assert marked.encode(column)[0][3].tolist() == [0, 1]
     assert marked.block("x").features == ("x", "x is missing")
-    assert marked.block("x").bins[1] == (0.0, 0.5, 1.0)
+    assert marked.block("x").bins[1] == (0.0, 1.0)
     plain = fit(column, rows=np.array([0, 1, 2]))
     assert plain.encode(column)[0][3].tolist() == [0]
     assert plain.block("x").features == ("x",)

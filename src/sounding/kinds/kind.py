@@ -167,21 +167,19 @@ class Column:
 
 
 def bin_edges(values: np.ndarray) -> tuple[float, ...]:
-    """Values as edges of bins: rising in float32, and at least two bins, since one would be no more than a scale.
+    """Values as edges of bins, rising in float32; a single value becomes the middle of one bin.
 
     >>> bin_edges(np.array([1.0, 0.0, 1.0]))
-    (0.0, 0.5, 1.0)
+    (0.0, 1.0)
     >>> bin_edges(np.array([3.0]))
-    (2.0, 3.0, 4.0)
+    (2.5, 3.5)
     """
     edges = [float(edge) for edge in np.unique(values.astype(np.float32))]
-    if len(edges) < 2:
-        middle = edges[0] if edges else 0.0
-        return (middle - 1, middle, middle + 1)
-    return (edges[0], (edges[0] + edges[1]) / 2, edges[1]) if len(edges) == 2 else tuple(edges)
+    middle = edges[0] if edges else 0.0
+    return tuple(edges) if len(edges) > 1 else (middle - 0.5, middle + 0.5)
 
 
-PRESENCE = (0.0, 0.5, 1.0)
+PRESENCE = (0.0, 1.0)
 """Edges of bins of a feature that is 1 where a value is missing, else 0."""
 
 
