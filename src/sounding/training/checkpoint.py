@@ -62,8 +62,8 @@ def save(folder: Path, tensors: TensorSets, state: Any, *, keep: int = 2) -> Pat
         _remove_leftovers(folder)
         temporary.mkdir()
         for name, group in tensors.items():
-            _write(temporary / f"{name}.safetensors", _safetensors_bytes(group))
-        _write(temporary / STATE, json.dumps(state, indent=1).encode())
+            (temporary / f"{name}.safetensors").write_bytes(_safetensors_bytes(group))
+        (temporary / STATE).write_bytes(json.dumps(state, indent=1).encode())
         write_manifest(temporary)
         place = folder / f"{max([0, *_numbered(folder)]) + 1:06d}"
         temporary.rename(place)
@@ -135,13 +135,13 @@ def write_manifest(folder: Path) -> None:
     files = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:
-            with path.open("r+b") as file:
-                os.fsync(file.fileno())
             files[path.name] = _fingerprint(path.read_bytes())
+            _flush(path)
     unfinished = folder.with_name(
         f"{TEMPORARY}{secrets.token_hex(4)}"
     )  # a manifest, too, is whole or not there
-    _write(unfinished, _manifest_bytes(files))
+    unfinished.write_bytes(_manifest_bytes(files))
+    _flush(unfinished)
     unfinished.replace(folder / MANIFEST)
     _flush_folder(folder)
 
@@ -262,10 +262,8 @@ def _fingerprint(content: bytes) -> dict[str, Any]:
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
+def _flush(path: Path) -> None:
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
