@@ -447,6 +447,7 @@ def _one_answer(
     if regression:
         return np.asarray(model.predict(inputs), dtype=np.float64), True
     values[:, model.classes_] = model.predict_proba(inputs)
+    values /= values.sum(1, keepdims=True)  # a model of float32 inputs rounds to float32
     complete = not isinstance(model, LogisticRegression) or int(model.n_iter_.max()) < LINEAR_ITERATIONS
     return values, complete
 
