@@ -25,6 +25,7 @@ def seconds(*when: int) -> float:
         ("2024-02-29T10:11:12.5Z", "YYYY-MM-DD", seconds(2024, 2, 29, 10, 11, 12)),
         ("2024-02-29 10:11:12+02:30", "YYYY-MM-DD", seconds(2024, 2, 29, 7, 41, 12)),
         ("2024-02-29 10:11:12-0100", "YYYY-MM-DD", seconds(2024, 2, 29, 11, 11, 12)),
+        ("1949-02", "YYYY-MM", seconds(1949, 2, 1)),
         ("31.12.1999", "DD.MM.YYYY", seconds(1999, 12, 31)),
         ("3 Mar 2021", "D Month YYYY", seconds(2021, 3, 3)),
         ("December 12, 2020", "Month D, YYYY", seconds(2020, 12, 12)),

@@ -61,3 +61,5 @@ def test_recognises_sentences_but_not_names_or_categories(make_column):
     assert Text.recognise(make_column([f"user{n}" for n in range(50)])) is None
     assert Text.recognise(make_column(["very good indeed", "not good at all"] * 25)) is None
     assert Text.recognise(make_column([1.0, 2.0])) is None
+    assert Text.recognise(make_column([f"555-0{n}-{n}{n}:1.2" for n in range(50)])) is None
+    assert Text.recognise(make_column([f"東京都は{n}番目" for n in range(50)])) is not None

@@ -29,15 +29,19 @@ def recognise(column: Column) -> tuple[str, str]:
     >>> recognise(Column("age", pa.array(["39", "?", "17"]), frozenset({"?"})))
     ('number', 'numbers from 17 to 39')
     """
-    found = {name: kind.recognise(column) for name, kind in KINDS.items()}
-    fitting = {name: recognition for name, recognition in found.items() if recognition is not None}
-    if not fitting:
+    best, why = "", Recognition(0.0, "")
+    for name, kind in KINDS.items():
+        recognition = kind.recognise(column)
+        if recognition is not None and recognition.fit > why.fit:
+            best, why = name, recognition
+        if why.fit == 1:  # nothing fits better, and asking costs time on long columns
+            break
+    if not best:
         raise column.error(
             f"cells of type {column.cells.type} are not understood",
             "leave it out with --set data.ignore=[...]",
         )
-    best = max(fitting, key=lambda name: fitting[name].fit)
-    return best, fitting[best].reason
+    return best, why.reason
 
 
 __all__ = [

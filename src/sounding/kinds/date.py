@@ -16,6 +16,7 @@ from sounding.recipe import DataRecipe
 LAYOUTS = {
     "YYYY-MM-DD": r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})",
     "YYYY/MM/DD": r"(?P<y>\d{4})/(?P<m>\d{1,2})/(?P<d>\d{1,2})",
+    "YYYY-MM": r"(?P<y>\d{4})[-/](?P<m>\d{2})(?P<d>)",
     "DD.MM.YYYY": r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})",
     "DD/MM/YYYY": r"(?P<d>\d{1,2})[/-](?P<m>\d{1,2})[/-](?P<y>\d{4})",
     "MM/DD/YYYY": r"(?P<m>\d{1,2})[/-](?P<d>\d{1,2})[/-](?P<y>\d{4})",
@@ -187,6 +188,8 @@ def _parse(words: pa.Array, layout: str) -> np.ndarray:
         )
         month = pc.add(place, 1)
     year, month, day = (_numbers(part) for part in (parts["y"], month, parts["d"]))
+    if "D" not in layout:
+        day = np.ones(len(words))
     there = np.asarray(pc.is_valid(found)) & ~np.isnan(year + month + day) & (month >= 1) & (month <= 12)
     months = (np.where(there, (year - 1970) * 12 + month - 1, 0)).astype("datetime64[M]")
     days = months.astype("datetime64[D]") + (np.where(there, day, 1) - 1).astype(np.int64)

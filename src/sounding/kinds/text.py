@@ -18,8 +18,11 @@ from sounding.finding import Finding, Remedy
 from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
 from sounding.recipe import DataRecipe
 
-TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+(?:['’]\w+)*|[^\w\s]")
+UNSPACED = r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+TOKEN = re.compile(rf"{UNSPACED}|\w+(?:['’]\w+)*|[^\w\s]")
 """A token: a Chinese or Japanese character, a word (with apostrophes inside: `don't`), or a punctuation mark."""
+WORD = re.compile(rf"{UNSPACED}|\S+")
+"""What counts as a word of a sentence: a telephone number or an address on the network is only one."""
 PADDING, UNKNOWN = 0, 1
 LOOKED_AT = 10_000
 """Rows by which a column of strings is judged."""
@@ -62,7 +65,7 @@ class Text(Kind):
             pa.array(np.linspace(0, len(words) - 1, min(len(words), LOOKED_AT)).astype(np.int64))
         )
         texts = looked.to_pylist()
-        length = float(np.mean([len(tokens(text)) for text in texts]))
+        length = float(np.mean([len(WORD.findall(text)) for text in texts]))
         distinct = len(set(texts)) / len(texts)
         if (length >= 3 and distinct >= 0.5) or (length >= 8 and len(set(texts)) > 20):
             return Recognition(0.8, f"text, {length:.0f} words on average")
