@@ -488,6 +488,19 @@ def test_the_cut_is_kept_when_resumed(tmp_path):
     assert trainer(**settings).fit(TRAIN, resume=True).planned == planned
 
 
+def test_a_run_stopped_while_it_measures_is_begun_anew(tmp_path):
+    def interrupting(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return F.cross_entropy(outputs, target)
+
+    settings = {"epochs": 1_000_000, "time": 0.5, "patience": 0, "checkpoints": tmp_path}
+    stopped = trainer(loss=interrupting, **settings)
+    with pytest.raises(InterruptedRunError, match="in epoch 1, after step 0"):
+        stopped.fit(TRAIN)
+    assert same_state(stopped.network, classifier())  # what the measuring changed is undone
+    assert trainer(**settings).fit(TRAIN, resume=True).planned < 1_000_000
+
+
 def test_enough_time_cuts_nothing():
     straight, timed = trainer(), trainer(time=1000.0)
     straight.fit(TRAIN, HELD_OUT)
@@ -543,6 +556,9 @@ def test_players_train_stop_and_resume(tmp_path):
         ({"schedule": "cosin"}, 'did you mean "cosine"'),
         ({"device": "cuda:77" if not torch.cuda.is_available() else "xpu"}, "there is no device"),
         ({"device": "gpu"}, "is not a device"),
+        ({"precision": "bfloat"}, 'did you mean "bfloat16"'),
+        ({"epochs": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
         ({"players": []}, "a network, or players"),
     ],
 )

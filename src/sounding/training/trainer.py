@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ Rows = Array | tuple[Array, ...]
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
 Onlooker = Callable[[StepRecord | EpochRecord], object]
 
+PRECISIONS = get_args(get_type_hints(TrainingRecipe)["precision"])
 READ_EVERY_ON_GPU = 10
 """Steps between readings of the loss on a GPU, where each reading makes the CPU wait."""
 TRIAL = 0.02
@@ -152,6 +153,14 @@ class Trainer:
                 device=device,
             ),
         )
+        if recipe.precision not in PRECISIONS:
+            raise RecipeError(
+                f'there is no precision "{recipe.precision}"', nearest(recipe.precision, PRECISIONS)
+            )
+        if recipe.epochs < 1 or recipe.batch_size < 1:
+            raise RecipeError(
+                f"epochs is {recipe.epochs} and batch_size {recipe.batch_size}", "give at least 1 of both"
+            )
         name = optimizer if isinstance(optimizer, str) else None
         recipe.optimizer = replace(recipe.optimizer, **_given(name=name, lr=lr, weight_decay=weight_decay))
 
