@@ -49,7 +49,7 @@ def check_names(names: Sequence[str], settings: DataRecipe, file: object, line: 
     first: dict[str, int] = {}
     problems = Problems()
     for position, name in enumerate(names, start=1):
-        if name in first:
+        if name and name in first:  # columns without a name are the business of whoever reads them
             what = f'columns {first[name]} and {position} are both named "{name}"'
             problems.add(DataError(what, "rename one of them", file=file, line=line))
         first.setdefault(name, position)

@@ -38,9 +38,7 @@ SUFFIXES = {
 def claims(source: object) -> bool:
     """Whether it is a folder that has a picture in it or in a folder below."""
     return (
-        isinstance(source, Path)
-        and source.is_dir()
-        and any(_is_picture(path) for path, _ in _files(source, source))
+        isinstance(source, Path) and source.is_dir() and any(_is_picture(path) for path, _ in _files(source))
     )
 
 
@@ -58,7 +56,7 @@ def read(source: object, settings: DataRecipe) -> Table:
     aside = [
         name
         for name in folders
-        if name not in parts and any(_is_picture(p) for p, _ in _files(folders[name], source))
+        if name not in parts and any(_is_picture(p) for p, _ in _files(folders[name]))
     ]
     if aside:
         findings.append(
@@ -80,7 +78,7 @@ def _read_part(folder: Path, root: Path, findings: list[Finding]) -> Table:
     problems = Problems()
     pictures: list[tuple[str | None, str]] = []
     others: Counter[str] = Counter()
-    for path, name in _files(folder, root):
+    for path, name in _files(folder):
         if not _is_picture(path):
             others[path.suffix.lower() or path.name] += 1
         elif not _is_utf8(str(path.relative_to(root))):
@@ -149,7 +147,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
 
 
-def _files(folder: Path, root: Path) -> Iterator[tuple[Path, str]]:
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Every file below a folder; links to folders are not followed, since they can lead in circles."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
