@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ensemble": {"hidden_sizes": [32, 32], "members": 4},
     "picture_feedforward": {"hidden_sizes": [32, 32]},
     "convolutional": {"hidden_sizes": [8, 16]},
+    "resnet": {"stem_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
     "bag": {"buckets": 101},
     "transformer": {"hidden_size": 32},
     "recurrent": {"hidden_sizes": [16, 16]},

@@ -50,7 +50,7 @@ def test_features_stand_side_by_side() -> None:
 def test_members_of_an_ensemble_are_averaged() -> None:
     network, inputs = make_network(TabularEnsemble).eval(), make_inputs()
     ensemble = network.parts[0].forward_features(*inputs[:2])
-    assert ensemble.shape == (4, 16, 8)
+    assert ensemble.shape == (4, 8, 8)
     assert torch.equal(network.forward_features(*inputs)[:, :8], ensemble.mean(1))
 
 

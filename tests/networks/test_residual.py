@@ -42,6 +42,22 @@ def test_the_stem_suits_the_size(
     assert shape_after(network, "blocks", size) == blocks
 
 
+@pytest.mark.parametrize(("side", "left"), [(8, 2), (15, 4), (16, 2), (28, 4), (64, 8), (65, 5)])
+def test_the_first_stage_halves_what_entered_whole_and_is_not_tiny(side: int, left: int) -> None:
+    network = ResNet(3, 10, picture_size=(side, side)).eval()
+    assert shape_after(network, "blocks", (side, side)) == (256, left, left)
+
+
+def test_the_stem_may_be_narrower_than_the_first_stage() -> None:
+    sizes = {
+        stem: ResNet(3, 10, picture_size=(8, 8), stem_size=stem, hidden_sizes=[24], depths=[1])
+        .stem[0]
+        .out_channels
+        for stem in (0, 7)
+    }
+    assert sizes == {0: 24, 7: 7}
+
+
 @pytest.mark.parametrize("build", [Block, Bottleneck])
 def test_a_block_begins_as_the_identity(build: type[Block] | type[Bottleneck]) -> None:
     channels = 4 * build.expansion

@@ -140,12 +140,19 @@ def test_an_ensemble_without_hidden_layers_is_refused() -> None:
         TabularEnsemble(2, [], 1, hidden_sizes=[])
 
 
-def test_quantile_bins_hold_as_many_rows_each() -> None:
+def test_quantile_bins_of_distinct_values_hold_as_many_rows_each() -> None:
     values = np.random.default_rng(0).lognormal(size=4000)
     (edges,) = quantile_bins(torch.tensor(values)[:, None], 10)
     np.testing.assert_allclose(edges.numpy(), np.quantile(values, np.linspace(0, 1, 11)))
     counts, _ = np.histogram(values, edges.numpy())
     assert counts.tolist() == [400] * 10
+
+
+def test_quantile_bins_give_a_rare_tail_its_own_resolution() -> None:
+    tail = np.random.default_rng(0).lognormal(size=100)
+    (edges,) = quantile_bins(torch.tensor([0.0] * 9900 + tail.tolist(), dtype=torch.float64)[:, None], 10)
+    expected = np.quantile([0.0, *sorted(tail)], np.linspace(0, 1, 11))
+    np.testing.assert_allclose(edges.numpy(), expected)
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,8 @@ class TabularEnsemble(nn.Module):
         bins: Sequence[Tensor] | None = None,
         number_embedding_size: int = 16,
         one_hot_limit: int = 100,
-        members: int = 16,
-        hidden_sizes: Sequence[int] = (256, 256),
+        members: int = 8,
+        hidden_sizes: Sequence[int] = (192, 192),
         activation: str = "relu",
         dropout: float = 0.1,
     ) -> None:
@@ -225,20 +225,26 @@ def embedding_size(count: int) -> int:
 
 
 def quantile_bins(numbers: Tensor, count: int) -> list[Tensor]:
-    """For each column the edges of at most `count` bins that hold as many rows each.
+    """For each column the edges of bins: quantiles of its rows, and quantiles of its distinct values.
 
-    Columns with few distinct values get fewer bins, and a constant column a single one around its value.
+    There are at most 2 * `count` bins. The quantiles of the distinct values give the tail of a column that is nearly
+    always the same a resolution of its own. Columns with few distinct values get an edge at each, and a constant
+    column a single bin around its value.
 
     numbers: (N, columns) float, all finite, N at least 1.
-    Source:  Gorishniy et al. 2022, arXiv:2203.05556, section 3.2.1.
+    Source:  Gorishniy et al. 2022, arXiv:2203.05556, section 3.2.1, for the quantiles of the rows.
 
-    >>> quantile_bins(torch.tensor([[0.0, 7.0], [1.0, 7.0], [2.0, 7.0], [3.0, 7.0], [4.0, 7.0]]), 2)
+    >>> quantile_bins(torch.tensor([[0.0, 7.0], [0.0, 7.0], [0.0, 7.0], [2.0, 7.0], [4.0, 7.0]]), 2)
     [tensor([0., 2., 4.]), tensor([ 3.5000, 10.5000])]
     """
     if len(numbers) > 2**24:  # what torch.quantile takes; so many rows place the edges as well as all
         numbers = numbers[:: -(-len(numbers) // 2**24)]
     at = torch.linspace(0.0, 1.0, count + 1, dtype=numbers.dtype, device=numbers.device)
-    bins = [torch.unique(torch.quantile(column, at)) for column in numbers.unbind(1)]
+    quantiles = [
+        torch.cat([torch.quantile(column, at), torch.quantile(torch.unique(column), at)])
+        for column in numbers.unbind(1)
+    ]
+    bins = [torch.unique(edges) for edges in quantiles]
     return [edges if len(edges) > 1 else _around(edges) for edges in bins]
 
 
