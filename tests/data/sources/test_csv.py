@@ -140,6 +140,8 @@ def test_lines_are_right_after_quoted_newlines_and_an_early_blank_line() -> None
 def test_what_is_recognised_is_stated() -> None:
     table = parse("a;b\n1;ü\n".encode("utf-16"), DataRecipe(), file="a.csv")
     assert table.notes == ('separator ";", encoding UTF-16-LE',)
+    table = parse(b"word\na\nb\n", DataRecipe(), file="a.csv")
+    assert table.notes == ("one column, encoding UTF-8",)
 
 
 def test_gzip_is_recognised_whatever_the_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -28,14 +29,18 @@ def from_records(
     Raises:
         DataError: naming line and column of a nested value, all of them at once.
     """
-    names = list(dict.fromkeys(key for record in records for key in record))
+    present = Counter(chain.from_iterable(records))
+    names = list(present)
     check_names(names, settings, origin.file)
     table = Table(pa.table({}), name, (origin,))
     problems, findings, columns = Problems(), [], []
     absent = {}
     for key in names:
         cells = [record.get(key) for record in records]
-        kinds = Counter(_KINDS.get(type(cell), "nested") for cell in cells if cell is not None)
+        kinds: Counter[str] = Counter()
+        for kind, count in Counter(map(type, cells)).items():
+            if kind is not type(None):
+                kinds[_KINDS.get(kind, "nested")] += count
         if "nested" in kinds:
             row = next(row for row, cell in enumerate(cells) if cell is not None and type(cell) not in _KINDS)
             what = f"a nested value ({json.dumps(cells[row])[:60]})"
@@ -47,9 +52,8 @@ def from_records(
         if len(kinds) > 1:
             findings.append(_mixed(key, cells, kinds, table))
         columns.append(_column(cells, mixed=len(kinds) > 1))
-        lacking = sum(key not in record for record in records)
-        if lacking:
-            absent[key] = lacking
+        if present[key] < len(records):
+            absent[key] = len(records) - present[key]
     problems.raise_if_any()
     if absent:
         findings.append(

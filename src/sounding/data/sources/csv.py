@@ -123,7 +123,12 @@ def _parse(text: Text, encoding: str) -> Table:
     _refuse_large_cells(table, body)
     findings = _findings(table, read, body, line)
     table, unnamed = _without_unnamed(table, names, text.settings)
-    notes = [f"separator {SEPARATORS.get(text.separator, repr(text.separator))}, encoding {encoding}"]
+    separator = (
+        f"separator {SEPARATORS.get(text.separator, repr(text.separator))}"
+        if len(names) > 1
+        else "one column"
+    )
+    notes = [f"{separator}, encoding {encoding}"]
     if not headed:
         notes.append("no header: the first line is data")
     return replace(table, notes=tuple(notes), findings=(*findings, *unnamed))

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sounding.data.sources._columns import understood
 from sounding.data.table import Origin, Table
@@ -51,5 +52,5 @@ def read(source: Any, settings: DataRecipe) -> Table:
 def _named(codes: pa.ChunkedArray, names: list[str]) -> pa.Array:
     """Class names for codes; -1, which stands for "not labelled" there, has none."""
     codes = codes.combine_chunks().cast(pa.int32())
-    known = pa.compute.if_else(pa.compute.greater_equal(codes, 0), codes, pa.scalar(None, pa.int32()))
+    known = pc.if_else(pc.greater_equal(codes, 0), codes, pa.scalar(None, pa.int32()))
     return pa.DictionaryArray.from_arrays(known, pa.array(names, pa.string()))
