@@ -1,0 +1,179 @@
+"""The run folder: opened again it answers the same, damage is noticed, and no two runs write to one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import sounding
+from sounding.errors import DamagedError, DataError, UserError
+from sounding.run import Events, FolderLock, load_tensors
+
+QUICK = {"training.epochs": 2, "evaluation.bootstrap": 20}
+
+
+@pytest.fixture(scope="module")
+def people() -> pd.DataFrame:
+    """A mixed table with gaps, in memory."""
+    generator = np.random.default_rng(1)
+    age = generator.integers(18, 80, 200).astype(float)
+    age[::17] = np.nan
+    job = np.where(generator.random(200) < 0.1, None, generator.choice(["cook", "nurse", "pilot"], 200))
+    income = np.where(np.nan_to_num(age, nan=40) + generator.normal(0, 9, 200) > 45, "high", "low")
+    return pd.DataFrame({"age": age, "job": job, "income": income})
+
+
+@pytest.fixture(scope="module")
+def run(people: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> sounding.Run:
+    out = tmp_path_factory.mktemp("people") / "run"
+    return sounding.fit(people, "income", settings=QUICK, out=out, say=None, progress=False)
+
+
+def test_a_run_that_is_opened_again_answers_with_the_same_bits(run: sounding.Run, people: pd.DataFrame) -> None:
+    again = sounding.load(run.path)
+    assert np.array_equal(again.predict_probabilities(people), run.predict_probabilities(people))
+    assert again.metrics == run.metrics
+    assert [finding.rule for finding in again.findings] == [finding.rule for finding in run.findings]
+    assert isinstance(again.network, nn.Module)
+    assert not again.network.training
+
+
+def test_the_model_folder_alone_is_enough(run: sounding.Run, people: pd.DataFrame, tmp_path: Path) -> None:
+    shutil.copytree(run.path / "model", tmp_path / "model")
+    elsewhere = sounding.load(tmp_path / "model")
+    assert elsewhere.predict(people).tolist() == run.predict(people).tolist()
+    with pytest.raises(UserError, match="no results here"):
+        _ = elsewhere.metrics
+
+
+def test_every_form_of_the_same_rows_gets_the_same_answers(run: sounding.Run, people: pd.DataFrame) -> None:
+    expected = run.predict_probabilities(people)
+    without_target = people[["job", "age"]]  # another order, no target
+    forms = [without_target, pl.from_pandas(without_target), without_target.to_dict("list")]
+    for form in forms:
+        assert np.array_equal(run.predict_probabilities(form), expected)
+
+
+def test_a_row_is_answered_alike_alone_and_in_company(run: sounding.Run, people: pd.DataFrame) -> None:
+    together = run.predict_probabilities(people)
+    for row in (0, 17, 199):
+        alone = run.predict_probabilities(people.iloc[[row]])
+        np.testing.assert_allclose(alone[0], together[row], rtol=0, atol=1e-6)
+
+
+def test_metrics_are_those_of_the_predictions(run: sounding.Run, people: pd.DataFrame) -> None:
+    evaluation = run.evaluate(people)
+    assert evaluation.rows == 200
+    assert evaluation.metrics["accuracy"] == np.mean(run.predict(people) == people["income"].to_numpy())
+
+
+def test_every_missing_column_is_named(run: sounding.Run, people: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match=r'"age".*"job"'):
+        run.predict(people[["income"]])
+
+
+@pytest.mark.parametrize("name", ["network.safetensors", "schema.json", "recipe.toml", "card.json", "manifest.json"])
+def test_one_flipped_bit_in_any_file_is_noticed(run: sounding.Run, tmp_path: Path, name: str) -> None:
+    shutil.copytree(run.path / "model", tmp_path / "model")
+    path = tmp_path / "model" / name
+    content = bytearray(path.read_bytes())
+    for position in np.random.default_rng(0).integers(0, len(content), 5):
+        damaged = content.copy()
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedError):
+            _ = sounding.load(tmp_path / "model").network
+
+
+def test_weights_of_another_network_are_refused_by_name() -> None:
+    network = nn.Linear(3, 2)
+    with pytest.raises(DamagedError, match="bias is missing; extra is not of this network; weight has shape"):
+        load_tensors(network, {"weight": torch.zeros(2, 4), "extra": torch.zeros(1)}, "model")
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        (tmp_path / ".lock").write_text(str(other.pid))
+        with pytest.raises(UserError, match=f"process {other.pid} is writing"), FolderLock(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with FolderLock(tmp_path):  # its process is gone: taken over
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_torn_last_line_of_the_events_is_left_out(tmp_path: Path) -> None:
+    events = Events(tmp_path)
+    events.append("finding", rule="x")
+    events.append("finished")
+    with events.path.open("a") as file:
+        file.write('{"kind": "epo')
+    assert [event["kind"] for event in events] == ["finding", "finished"]
+
+
+def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give the folder of a run"):
+        sounding.load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="sounding resume"):
+        sounding.load(tmp_path)
+
+
+def test_several_answers_at_once_and_numbers(tmp_path: Path) -> None:
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(160, 2))
+    frame = pd.DataFrame(
+        {
+            "a": x[:, 0],
+            "b": x[:, 1],
+            "sum": 1000 + 500 * (x[:, 0] + x[:, 1]),
+            "left": np.where(x[:, 0] < 0, "yes", "no"),
+            "low": np.where(x[:, 1] < 0, "yes", "no"),
+        }
+    )
+    numbers = sounding.fit(
+        frame.drop(columns=["left", "low"]), "sum", settings=QUICK, out=tmp_path / "numbers", say=None, progress=False
+    )
+    assert set(numbers.metrics["test"]) == {"rmse", "mae", "r2"}
+    assert 0 < numbers.predict(frame).mean() < 2000  # in the units of the target, not standardised
+    several = sounding.fit(
+        frame.drop(columns=["sum"]), ["left", "low"], settings=QUICK, out=tmp_path / "several", say=None, progress=False
+    )
+    assert several.recipe.task == "multilabel"
+    assert several.predict(frame).shape == (160, 2)
+
+
+def test_a_table_with_pictures_and_words_in_one_row(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    bright = generator.integers(0, 2, 120)
+    pictures = generator.integers(0, 100, (120, 8, 8)) + 120 * bright[:, None, None]
+    source = {
+        "picture": pictures.astype(np.uint8),
+        "note": [
+            ("a sunny place in the hills " if b else "a dark room under the stairs ") + str(i)
+            for i, b in enumerate(bright)
+        ],
+        "hour": generator.normal(size=120),
+        "label": np.array(["night", "day"])[bright],
+    }
+    run = sounding.fit(source, "label", settings=QUICK, out=tmp_path / "run", say=None, progress=False)
+    assert run.recipe.network.name == "composite"
+    assert {field.name: field.kind for field in run.schema.inputs} == {
+        "picture": "image",
+        "note": "text",
+        "hour": "number",
+    }
+    assert run.predict_probabilities(source).shape == (120, 2)
