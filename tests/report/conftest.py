@@ -423,13 +423,17 @@ def _compared(
     answers: NDArray[Any],
     metric: str,
 ) -> Results:
-    rows, baseline, comparison = parts["test"], {}, []
+    rows, comparison = parts["test"], []
+    baseline: dict[str, Any] = {}
     higher = metric == "accuracy"
     for name, model in simple.items():
         started = time.perf_counter()
         model.fit(x[parts["train"]], y[parts["train"]])
         said = model.predict_proba(x) if higher else model.predict(x)
-        baseline[name] = {**measure(rows, said[rows]), "seconds": time.perf_counter() - started}
+        baseline[name] = {
+            **{part: measure(parts[part], said[parts[part]]) for part in ("validation", "test")},
+            "seconds": time.perf_counter() - started,
+        }
         draws = np.random.default_rng(0).integers(len(rows), size=(20, len(rows)))
         differences = [
             measure(rows[draw], answers[rows[draw]])[metric] - measure(rows[draw], said[rows[draw]])[metric]
@@ -439,7 +443,7 @@ def _compared(
             {
                 "name": name,
                 "metric": metric,
-                "difference": measure(rows, answers[rows])[metric] - baseline[name][metric],
+                "difference": measure(rows, answers[rows])[metric] - baseline[name]["test"][metric],
                 "interval": np.quantile(differences, [0.025, 0.975]).tolist(),
             }
         )

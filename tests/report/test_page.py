@@ -63,6 +63,26 @@ def test_the_page_begins_with_the_verdict_and_its_number(tumours: Results, recip
     assert f"{100 * tumours['metrics']['test']['accuracy']:.1f}\u202f%" in page.text
 
 
+def test_every_simple_model_stands_beside_the_network(diabetes: Results) -> None:
+    text = Page(render(diabetes)).text
+    for name, scores in diabetes["baseline"].items():
+        assert f"{name}: {scores['test']['rmse']:.1f}." in text  # what the chart says in words
+    assert "lower is better" in text
+    order = [
+        text.index(f"{name}: ") for name in sorted(diabetes["baseline"], key=lambda n: _rmse(diabetes, n))
+    ]
+    assert order == sorted(order)
+
+
+def _rmse(results: Results, name: str) -> float:
+    return float(results["baseline"][name]["test"]["rmse"])
+
+
+def test_a_right_answer_among_the_worst_is_not_marked_as_wrong() -> None:
+    page = Page(render({"examples": [{"truth": "a", "prediction": "a"}, {"truth": "a", "prediction": "b"}]}))
+    assert [value for tag, _, value in page.attributes if tag == "b"] == ["wrong"]
+
+
 def test_the_gravest_finding_comes_first(tumours: Results) -> None:
     text = Page(render(tumours)).text
     order = [

@@ -13,10 +13,12 @@ from typing import Any
 
 from sounding.report import figures, words
 from sounding.report.figures import Line, Measured
+from sounding.report.svg import PERCENT, evenly
 
 Results = Mapping[str, Any]
 Values = dict[str, Any]
 
+LONG_HEADLINE = 80
 MOST_FINDINGS, FEW_NOTES = 100, 4
 FIRST_COLUMNS, MOST_COLUMNS = 12, 60
 MOST_HISTORY_ROWS = 40
@@ -60,6 +62,7 @@ def verdict(results: Results, recipe_toml: str) -> Values | None:
     )
     return {
         "sentence": sentence,
+        "long": len(sentence) > LONG_HEADLINE,
         "advice": said.get("advice"),
         "metric": words.metric_name(metric),
         "value": words.score(metric, value),
@@ -87,9 +90,9 @@ def _train_rows(results: Results) -> str:
 
 def _score_chart(results: Results, metric: str, value: Any, interval: Any) -> Any:
     simple = [
-        Measured(name, scores.get(metric), None, words.score(metric, scores.get(metric)))
-        for name, scores in _of(results, "baseline").items()
-        if isinstance(scores, Mapping) and words.is_number(scores.get(metric))
+        Measured(name, scores[metric], None, words.score(metric, scores[metric]))
+        for name, scores in _simple_models(results).items()
+        if words.is_number(scores.get(metric))
     ]
     if not simple or not words.is_number(value):
         return None
@@ -99,7 +102,7 @@ def _score_chart(results: Results, metric: str, value: Any, interval: Any) -> An
     return figures.interval_chart(
         f"{words.metric_name(metric)} of this network and of simple models",
         rows,
-        ticks=figures.PERCENT if metric in words.PERCENTAGES else None,
+        ticks=PERCENT if metric in words.PERCENTAGES else None,
         x_label=f"{words.metric_name(metric)}, {'higher' if _higher_is_better(results) else 'lower'} is better",
     )
 
@@ -212,18 +215,19 @@ def learning(results: Results, recipe_toml: str) -> Values | None:
             words.sentence(f"{words.metric_name(metric)} on validation rows"),
             [Line(words.metric_name(metric), validation(metric))],
             show=lambda value: words.score(metric, value),
-            ticks=figures.PERCENT if metric in words.PERCENTAGES else None,
+            ticks=PERCENT if metric in words.PERCENTAGES else None,
             **marked,
         ),
         drawn("Learning rate", [Line("rate", rates, "third")], height=180)
         if len({rate for rate in rates if words.is_number(rate)}) > 1
         else None,
     ]
-    kept = figures.evenly(len(history), MOST_HISTORY_ROWS)
+    kept = evenly(len(history), MOST_HISTORY_ROWS)
     return {
         "charts": [chart for chart in charts if chart],
         "metric": words.metric_name(metric),
         "best": _best(history, best, metric),
+        "ending": words.sentence(str(results.get("ending", ""))),
         "left_out": len(history) - len(kept),
         "rows": [
             {
@@ -327,7 +331,7 @@ def _example(example: Results) -> Values:
     cells = _of(example, "cells")
     pictures = {name: _of(cell)["picture"] for name, cell in cells.items() if "picture" in _of(cell)}
     plain = [_cell(name, cell) for name, cell in cells.items() if name not in pictures]
-    line = f":{example['line']}" if example.get("line") is not None else ""
+    line = f":{example['line']}" if "line" in example else f", row {example.get('row', words.MISSING)}"
     return {
         "truth": _cut(example.get("truth")),
         "prediction": _cut(example.get("prediction")),
@@ -335,6 +339,7 @@ def _example(example: Results) -> Values:
         if example.get("confidence") is not None
         else "",
         "loss": words.number(example.get("loss")),
+        "right": example.get("prediction") == example.get("truth"),
         "place": f"{example['file']}{line}"
         if example.get("file")
         else f"row {example.get('row', words.MISSING)}",
@@ -347,7 +352,7 @@ def _example(example: Results) -> Values:
 def comparison(results: Results, recipe_toml: str) -> Values | None:
     """How far ahead or behind the network is, and every measure of every model."""
     metric = _headline(results)
-    measured, simple = _of(results, "metrics"), _of(results, "baseline")
+    measured, simple = _of(results, "metrics"), _simple_models(results)
     if not measured and not simple and not results.get("comparison"):
         return None
     rows = [
@@ -364,7 +369,7 @@ def comparison(results: Results, recipe_toml: str) -> Values | None:
     models: list[tuple[str, Results]] = [
         (f"this network ({results.get('network') or 'network'})", {**test, "seconds": results.get("seconds")})
     ]
-    models += [(name, scores) for name, scores in simple.items() if isinstance(scores, Mapping)]
+    models += list(simple.items())
     names = [name for name in [metric, *test] if any(name in scores for _, scores in models)]
     names = list(dict.fromkeys(names))
     reach = _higher_is_better(results)
@@ -379,6 +384,11 @@ def comparison(results: Results, recipe_toml: str) -> Values | None:
         )
         if rows
         else None,
+        "notes": [
+            f"{row.get('name', words.MISSING)}: {row['note']}"
+            for row in results.get("comparison") or []
+            if row.get("note")
+        ],
         "names": [words.metric_name(name) for name in names],
         "models": [
             (
@@ -492,6 +502,16 @@ def _of(values: Any, *path: str) -> Mapping[str, Any]:
     for name in path:
         values = values.get(name) if isinstance(values, Mapping) else None
     return values if isinstance(values, Mapping) else {}
+
+
+def _simple_models(results: Results) -> dict[str, Results]:
+    """What each simple model scored on the test rows, and the seconds it took."""
+    known = _of(results, "baseline")
+    return {
+        name: {**scores, **_of(scores, "test")}
+        for name, scores in known.items()
+        if isinstance(scores, Mapping)
+    }
 
 
 def _headline(results: Results) -> str:
