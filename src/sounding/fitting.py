@@ -69,7 +69,7 @@ def check(
     test: object = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Prepared:
-    """Everything that `fit` does before the first training step: what the columns are, and what is odd about the data."""
+    """Everything that `fit` does before the first training step: what the columns are, and what is odd about them."""
     asked = dict(settings or {})
     if target is not None:
         asked["target"] = [target] if isinstance(target, str) else list(target)
@@ -89,7 +89,7 @@ def resume(run: str | Path, source: object = None, *, say: Say | None = print, p
         raise UserError("there is no run here", "give the folder of an interrupted run", file=folder)
     recipe = Recipe.from_toml((folder / "recipe.toml").read_text(encoding="utf-8"), file=folder / "recipe.toml")
     if source is None and not recipe.source:
-        raise UserError("this run began with data in memory", "give them again: sounding.resume(run, data)", file=folder)
+        raise UserError("this run began with data in memory", "use sounding.resume(run, data)", file=folder)
     with FolderLock(folder):
         prepared = prepare(recipe.source if source is None else source, recipe.settings())
         before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -139,7 +139,7 @@ class Run:
         """(N, classes) probabilities, for a classification."""
         return self._predictions(self._read(source))[0].values
 
-    def predict_table(self, source: object) -> tuple[pa.Table, list[Finding]]:
+    def predict_table(self, source: object) -> tuple[pa.Table, Sequence[Finding]]:
         """Predictions with their probabilities as columns, and what was odd about the rows."""
         predictions, findings = self._predictions(self._read(source))
         return pa.table(self.task.to_columns(predictions)), findings
@@ -177,7 +177,7 @@ class Run:
     def _read(self, source: object) -> Table:
         return read_source(source, self.recipe.data)
 
-    def _predictions(self, table: Table) -> tuple[Predictions, list[Finding]]:
+    def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding]]:
         encoded = self.schema.encode(table)
         return predict_rows(self.task, self.network, arrange(encoded.blocks)), encoded.findings
 

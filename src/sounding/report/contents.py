@@ -107,7 +107,8 @@ def data_overview(table: Table, schema: Schema, split: Split) -> dict[str, Any]:
         }
         for index, field in enumerate(sorted(schema.fields, key=lambda field: field.role != "target"))
     ]
-    return {"source": table.name, "rows": {part: len(rows) for part, rows in split.parts.items()}, "notes": list(table.notes), "columns": columns}
+    rows = {part: len(rows) for part, rows in split.parts.items()}
+    return {"source": table.name, "rows": rows, "notes": list(table.notes), "columns": columns}
 
 
 def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
