@@ -60,6 +60,7 @@ def test_writing_into_an_array_does_not_reach_the_file(tmp_path):
     schema, table = make()
     first = encode_cached(schema, table, tmp_path)
     first.blocks["numbers"][:] = 7
+    assert cache._read(places(tmp_path)[0]) is not None
     assert same(encode_cached(schema, table, tmp_path), schema.encode(table))
 
 

@@ -225,6 +225,11 @@ class TestFeatures:
         kept, _ = learn(table, keep=["unit"])
         assert all(np.isfinite(array).all() for array in kept.encode(table).blocks.values())
 
+    def test_ft01_other_rows_than_those_of_training_do_not_count(self):
+        table = make_table(unit=["kg"] * 15 + ["t"] * 5, x=COUNTING, y=LABELS)
+        assert learn(table, rows=15)[0]["unit"].role == "ignored"
+        assert learn(table, rows=16)[0]["unit"].role == "input"
+
     def test_ft02_constant_or_missing_then_something_new(self):
         schema, _ = learn(make_table(x=[0.5, None] * 10, y=LABELS))
         new = make_table(x=[0.5, None, 99.0, -1e300])
@@ -373,8 +378,9 @@ class TestPictures:
         assert look(encoded(half))[0, 0].tolist() == [127, 177, 227]  # half of white shines through
         clear = Pillow.new("LA", (8, 12), (0, 0))
         assert (look(encoded(clear)) == 255).all()
-        deep = Pillow.fromarray(grey.astype(np.uint16) * 257)
-        assert np.array_equal(look(encoded(deep))[..., 0], grey)
+        deep = np.random.default_rng(1).integers(0, 65536, (12, 8), dtype=np.uint16)
+        assert np.array_equal(look(encoded(Pillow.fromarray(deep)))[..., 0], np.rint(deep / 257))
+        assert np.array_equal(look(encoded(Pillow.fromarray(grey)))[..., 0], grey)
         seen_through = Pillow.new("P", (8, 12), 1)
         seen_through.putpalette([0, 0, 0, 10, 20, 30])
         assert (look(encoded(seen_through, transparency=1)) == 255).all()
@@ -435,6 +441,11 @@ class TestPictures:
             DataError, match=f'"odd.png" is not a picture: its content is .*{named}|odd.png.*{named}'
         ):
             look(start + b"\0" * 100, "odd.png", tmp_path)
+
+    @pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "EPS", "SGI"])
+    def test_im14_im16_only_formats_of_the_list_are_opened(self, kind, tmp_path):
+        with pytest.raises(DataError, match=r'"odd.png" is not a picture: .*use PNG, JPEG'):
+            look(encoded(Pillow.fromarray(PIXELS), kind), "odd.png", tmp_path)
 
     def test_im15_a_text_chunk_that_explodes(self):
         explosive = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 50_000_000, 9))
