@@ -23,6 +23,8 @@ from sounding.run import Events, FolderLock, Run, environment, predict_rows, wri
 from sounding.tasks.prepare import Prepared, prepare
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
+from sounding.training.plan import choose_plan
+from sounding.training.trainer import find_device
 from sounding.trust.baseline import compare, verdict
 
 Say = Callable[[str], object]
@@ -109,6 +111,14 @@ def _train(
         events.append("finding", **finding.to_json())
 
     network = prepared.network()
+    batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
+    if recipe.training.plan == "measure":
+        plan = choose_plan(network, task.loss, next(batches.epoch(0)), device=find_device(recipe.training.device))
+        recipe = recipe.with_settings({**plan.settings, "training.plan": "given"})
+        prepared = replace(prepared, recipe=recipe, decisions=[*prepared.decisions, f"plan: {plan}"])
+        write_text(folder / "recipe.toml", recipe.to_toml())
+        events.append("plan", table=plan.table)
+        say(prepared.decisions[-1])
     trainer = Trainer(
         network,
         loss=task.loss,
@@ -120,7 +130,6 @@ def _train(
         onlookers=[events.record],
         progress=progress,
     )
-    batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
     say(f"training on {len(split.train):,} rows, at most {recipe.training.epochs} epochs")
     try:
         history = trainer.fit(batches, validation=validation, resume=resuming)

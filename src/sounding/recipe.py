@@ -129,6 +129,8 @@ class TrainingRecipe:
     """Alpha of the beta distribution by which pairs of examples are blended; 0 is off."""
     cutmix: float = 0.0
     """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
+    plan: Literal["measure", "given"] = "given"
+    """`measure` tries precision and memory layout on real steps first, takes the fastest, and writes down what it took."""
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     """Memory layout of pictures: often faster on convolutions."""
@@ -216,6 +218,10 @@ def complete(settings: Settings, *, forms: set[str], rows: int) -> Recipe:
     rows:  training rows.
     """
     chosen = for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
+    if settings.get("network.name") != "resnet":
+        chosen.pop("network.options", None)
+    if any(f"training.{key}" in settings for key in ("precision", "channels_last", "threads")):
+        chosen["training.plan"] = "given"
     return Recipe().with_settings({**chosen, **settings})
 
 
@@ -235,10 +241,12 @@ def for_table(rows: int) -> dict[str, Any]:
 
 
 def for_pictures(rows: int) -> dict[str, Any]:
-    """Settings for pictures."""
+    """Settings for pictures: fewer of them ask for a smaller network and more passes."""
+    few = rows < 5000
     return {
-        "training.epochs": 12 if rows > 20_000 else 40,
-        "training.batch_size": 128 if rows > 5000 else 64,
+        "network.options": {"stem_size": 16, "hidden_sizes": [32, 64, 128]} if few else {},
+        "training.epochs": min(max(round(600_000 / rows), 10), 30),
+        "training.batch_size": 64 if few else 128,
         "training.patience": 0,
         "training.optimizer.name": "nesterov",
         "training.optimizer.lr": 0.1,
@@ -248,8 +256,7 @@ def for_pictures(rows: int) -> dict[str, Any]:
         "training.clip_norm": 0.0,
         "training.label_smoothing": 0.1,
         "training.augment": "shift",
-        "training.precision": "bfloat16",
-        "training.channels_last": True,
+        "training.plan": "measure",
     }
 
 

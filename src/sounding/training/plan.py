@@ -31,6 +31,15 @@ class Plan:
         """As recipe keys: `training.precision`, `training.channels_last` and `training.threads`."""
         return {f"training.{name}": getattr(self, name) for name in ("precision", "channels_last", "threads")}
 
+    def __str__(self) -> str:
+        """In words: what was taken, and how it compares with the plain float32 way."""
+        rows = {(row["precision"], row["channels_last"], row["threads"]): row["milliseconds"] for row in self.table}
+        taken = rows[self.precision, self.channels_last, self.threads]
+        plain = next(time for (precision, last, _), time in rows.items() if precision == "float32" and not last)
+        layout = ", channels last" if self.channels_last else ""
+        words = f"{self.precision}{layout}, {self.threads} threads: {taken:.3g} ms a step"
+        return words if taken == plain else f"{words}, against {plain:.3g} ms in plain float32"
+
 
 def choose_plan(
     network: nn.Module,
