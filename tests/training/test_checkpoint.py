@@ -225,6 +225,52 @@ def test_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     assert int(run.stdout) > 1  # saves went through between the kills
 
 
+SWEEP = """
+import os, sys, torch
+from pathlib import Path
+from sounding.training.checkpoint import load_newest, save
+
+folder, outcomes = Path(sys.argv[1]), []
+save(folder, {"network": {"w": torch.zeros(3)}}, {"number": 0}, keep=1)
+for dying_at in range(1, 1000):
+    child = os.fork()
+    if child == 0:
+        left = dying_at
+        def dying(operation):
+            def first_count(*arguments, **options):
+                global left
+                left -= 1
+                if left == 0:
+                    os._exit(9)
+                return operation(*arguments, **options)
+            return first_count
+        for owner, name in [(os, "fsync"), (os, "rmdir"), (os, "unlink")] + [
+            (Path, name) for name in ("mkdir", "rename", "replace", "write_bytes")
+        ]:
+            setattr(owner, name, dying(getattr(owner, name)))
+        save(folder, {"network": {"w": torch.full((3,), float(dying_at))}}, {"number": dying_at}, keep=1)
+        os._exit(0)
+    finished = os.waitpid(child, 0)[1] == 0
+    found = load_newest(folder)
+    assert found.findings == [], (dying_at, found.findings)
+    assert (found.tensors["network"]["w"] == found.state["number"]).all(), "a mix of two"
+    outcomes.append(found.state["number"] == dying_at)
+    if finished:
+        break
+assert outcomes == sorted(outcomes), "old before the commit, new from then on"
+assert finished and not outcomes[0] and outcomes[-1]
+print(len(outcomes))
+"""
+
+
+def test_dying_before_any_single_operation_leaves_the_old_or_the_new_one(tmp_path):
+    source = str(Path(__file__).parents[2] / "src")
+    command = [sys.executable, "-c", SWEEP, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": source})
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 10
+
+
 def test_keys_and_shapes_are_compared_up_to_ten():
     wanted = {f"layer{i}.weight": torch.zeros(2) for i in range(12)}
     with pytest.raises(
