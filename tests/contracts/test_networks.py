@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "convolutional": {"hidden_sizes": [8, 16]},
     "resnet": {"stem_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
     "bag": {"buckets": 101},
+    "text_ensemble": {"hidden_size": 16},
     "transformer": {"hidden_size": 32},
     "recurrent": {"hidden_sizes": [16, 16]},
 }
@@ -170,6 +171,28 @@ def test_codes_may_be_narrow_integers(name: str, network: nn.Module, inputs: tup
         pytest.skip("pictures have no codes")
     narrow = tuple(tensor if tensor.is_floating_point() else tensor.int() for tensor in inputs)
     assert torch.equal(network(*narrow), network(*inputs))
+
+
+def test_pieces_of_words_may_stand_beside_their_codes(
+    name: str, network: nn.Module, inputs: tuple[Tensor, ...]
+) -> None:
+    if NETWORKS[name].takes != "tokens":
+        pytest.skip("only tokens have pieces")
+    (tokens,) = inputs
+    pieces = torch.randint(1, 9, (*tokens.shape, 3))
+    assert torch.equal(network(torch.cat([tokens[..., None], pieces], 2)), network(tokens))
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["trimmed", "kept"])
+def test_padding_changes_nothing(
+    name: str, network: nn.Module, inputs: tuple[Tensor, ...], traced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if NETWORKS[name].takes != "tokens":
+        pytest.skip("only tokens have padding")
+    (tokens,) = inputs
+    expected = network(tokens)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: traced)
+    torch.testing.assert_close(network(nn.functional.pad(tokens, (0, 5))), expected)
 
 
 def test_options_are_keywords_with_plain_defaults(name: str) -> None:

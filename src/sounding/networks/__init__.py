@@ -22,6 +22,7 @@ from sounding.networks.initialization import INITIALIZATIONS, initialize
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
 from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
 from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
+from sounding.networks.text_ensemble import TextEnsemble
 from sounding.networks.transformer import TransformerEncoder, TransformerNetwork
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "TabularEnsemble",
     "TabularFeedForward",
     "TextConvolution",
+    "TextEnsemble",
     "TransformerEncoder",
     "TransformerNetwork",
     "build_activation",
@@ -50,6 +52,10 @@ __all__ = [
     "resnet34",
     "resnet50",
 ]
+
+
+FROM_DATA = ("bins", "picture_size", "piece_buckets")
+"""Keywords that the data decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,9 @@ class Family:
         pictures  build(in_channels, out_features, picture_size=(H, W), ...)
                   network(pictures (B, in_channels, H, W) float)
         tokens    build(vocabulary_size, out_features, ...)
-                  network(tokens (B, L) codes, 0 for padding at the end)
+                  network(tokens (B, L) codes, 0 for padding at the end, 1 for unknown words)
+                  or tokens (B, L, 1 + pieces): of each word its code, then those of its pieces; only a network that
+                  is built with `piece_buckets` reads the pieces
 
     All answer with logits (B, out_features), or (B, members, out_features) where the network has `members`.
     """
@@ -79,7 +87,7 @@ class Family:
         2
         """
         keywords = [p for p in signature(self.build).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
-        return {p.name: p.default for p in keywords if p.name not in ("bins", "picture_size")}
+        return {p.name: p.default for p in keywords if p.name not in FROM_DATA}
 
 
 NETWORKS: dict[str, Family] = {
@@ -92,6 +100,7 @@ NETWORKS: dict[str, Family] = {
     "resnet34": Family(resnet34, "pictures"),
     "resnet50": Family(resnet50, "pictures"),
     "bag": Family(BagOfPhrases, "tokens"),
+    "text_ensemble": Family(TextEnsemble, "tokens"),
     "text_convolution": Family(TextConvolution, "tokens"),
     "recurrent": Family(RecurrentNetwork, "tokens"),
     "transformer": Family(TransformerNetwork, "tokens"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sounding.networks._padding import words_of
+
 
 class BagOfPhrases(nn.Module):
     """Averages the embeddings of all words and of all phrases of neighbouring words; their order is lost.
@@ -51,11 +53,12 @@ class BagOfPhrases(nn.Module):
 
     def forward_features(self, tokens: Tensor) -> Tensor:
         """(B, L) codes to (B, num_features)."""
+        words = words_of(tokens)
         phrases = [
-            hash_phrases(tokens, length, self.buckets, first=self.vocabulary_size)
+            hash_phrases(words, length, self.buckets, first=self.vocabulary_size)
             for length in range(2, self.phrases + 1)
         ]
-        features: Tensor = self.dropout(self.embedding(torch.cat([tokens, *phrases], 1)))
+        features: Tensor = self.dropout(self.embedding(torch.cat([words, *phrases], 1)))
         return features
 
     def forward(self, tokens: Tensor) -> Tensor:

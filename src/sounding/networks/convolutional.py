@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sounding.networks._choice import choose
+from sounding.networks._padding import real_places, words_of
 from sounding.networks.activations import build_activation
 from sounding.networks.initialization import initialize
 
@@ -143,9 +144,9 @@ class TextConvolution(nn.Module):
 
     def forward_features(self, tokens: Tensor) -> Tensor:
         """(B, L) codes to (B, num_features)."""
-        real = tokens != 0
-        real[:, 0] = True  # an empty text is read as one word of padding
-        words = self.dropout(self.embedding(tokens)).mT  # (B, embedding_size, L)
+        codes = words_of(tokens)
+        real = real_places(codes)
+        words = self.dropout(self.embedding(codes)).mT  # (B, embedding_size, L)
         found = []
         for window, convolution in zip(self.windows, self.convolutions, strict=True):
             longer = nn.functional.pad(words, (0, window - 1))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sounding.networks._choice import choose
+from sounding.networks._padding import words_of
 from sounding.networks.initialization import initialize
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -68,8 +69,9 @@ class RecurrentNetwork(nn.Module):
 
     def forward_features(self, tokens: Tensor) -> Tensor:
         """(B, L) codes to (B, num_features)."""
-        words = self.dropout(self.embedding(tokens))
-        features: Tensor = self.dropout(self.encoder(words, (tokens != 0).sum(1)))
+        codes = words_of(tokens)
+        words = self.dropout(self.embedding(codes))
+        features: Tensor = self.dropout(self.encoder(words, (codes != 0).sum(1)))
         return features
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sounding.networks._choice import choose
+from sounding.networks._padding import real_places, words_of
 from sounding.networks.activations import build_activation
 from sounding.networks.initialization import initialize
 
@@ -76,9 +77,9 @@ class TransformerNetwork(nn.Module):
 
     def forward_features(self, tokens: Tensor) -> Tensor:
         """(B, L) codes to (B, num_features)."""
-        real = tokens != 0
-        real[:, 0] = True  # an empty text is read as one word of padding
-        words = self.encoder(self.embedding(tokens), real)  # (B, L, hidden_size)
+        codes = words_of(tokens)
+        real = real_places(codes)
+        words = self.encoder(self.embedding(codes), real)  # (B, L, hidden_size)
         weights = real.to(words)[..., None]  # (B, L, 1)
         features: Tensor = self.dropout((words * weights).sum(1) / weights.sum(1))
         return features
