@@ -74,7 +74,7 @@ class DataRecipe:
     text_length: int = 256
     """Tokens of a text that are read; longer texts are cut, and the report says how many were."""
     picture_size: int = 0
-    """Side in pixels that pictures are resized to; 0 keeps pictures of one size, else takes their median up to 128."""
+    """Side in pixels that pictures are resized to; 0 keeps those of one size (up to 512), else the median up to 128."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -130,7 +130,7 @@ class TrainingRecipe:
     cutmix: float = 0.0
     """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
     plan: Literal["measure", "given"] = "given"
-    """`measure` tries precision and memory layout on real steps first, takes the fastest, and writes down what it took."""
+    """`measure` tries precision and memory layout on real steps first, takes the fastest, and writes it down here."""
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     """Memory layout of pictures: often faster on convolutions."""

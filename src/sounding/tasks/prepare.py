@@ -16,6 +16,7 @@ from sounding.batches import Batches
 from sounding.data.augmentation import Augmentation
 from sounding.data.cache import encode_cached
 from sounding.data.checks import identifiers, run_checks
+from sounding.data.labelled import drop_unlabelled
 from sounding.data.schema import Schema
 from sounding.data.sources import read_source
 from sounding.data.split import Split, make_split
@@ -131,6 +132,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
             f"give --target and one of: {', '.join(table.columns)}",
             file=table.name,
         )
+    table, unlabelled = drop_unlabelled(table, target, asked.data)
 
     schema = Schema.infer(table, asked.data, target, asked.task)
     split, how_split = make_split(table, schema, asked.data, asked.seed)
@@ -161,6 +163,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
         target=truth,
         findings=[
             *table.findings,
+            *unlabelled,
             *oddities,
             *left_out,
             *encoded.findings,
@@ -175,7 +178,9 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
             f"network: {network_name}, {why_network}",
         ],
     )
-    build_optimizer(prepared.network(), recipe.training.optimizer)  # a mistaken option shows now, before any step
+    build_optimizer(
+        prepared.network(), recipe.training.optimizer
+    )  # a mistaken option shows now, before any step
     build_schedule(recipe.training.schedule, warmup=recipe.training.warmup)
     return prepared
 

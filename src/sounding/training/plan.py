@@ -43,7 +43,7 @@ class Plan:
 
 def choose_plan(
     network: nn.Module,
-    loss: Callable[[Tensor, Tensor | None], Tensor],
+    loss: Callable[..., Tensor],
     batch: Batch,
     *,
     precisions: Sequence[str] = ("float32", "bfloat16"),
@@ -91,7 +91,7 @@ def choose_plan(
 
 def _step_seconds(
     network: nn.Module,
-    loss: Callable[[Tensor, Tensor | None], Tensor],
+    loss: Callable[..., Tensor],
     batch: Batch,
     precision: str,
     channels_last: bool,
