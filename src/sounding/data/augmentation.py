@@ -49,9 +49,9 @@ class Augmentation:
               gets one of them.
     number_of_classes: turns classes into probabilities where examples are mixed; 0 for a target of numbers.
 
-    Pictures are inputs of shape (B, C, H, W), uint8 or float, with values in [0, 255]. Shifting, mirroring,
-    erasing and cutmix keep uint8; turning, recolouring and mixup give float32 in [0, 255]. With mixup or cutmix
-    the target becomes (B, number_of_classes) float32 probabilities.
+    Pictures are inputs of shape (B, C, H, W), uint8. Shifting, mirroring, erasing and cutmix keep uint8; turning,
+    recolouring and mixup give float32 in [0, 1], which networks take for the same picture. With mixup or cutmix the
+    target becomes (B, number_of_classes) float32 probabilities.
 
     An example's draws depend on seed, epoch, step and its place in the batch, never on what the others contain,
     and the draws of one transform not on which others are on.
@@ -86,11 +86,16 @@ class Augmentation:
 
     def __call__(self, batch: Batch, epoch: int, step: int) -> Batch:
         """The batch, varied."""
+        before = [x.dtype for x in batch.inputs]
         inputs = tuple(self._vary(x, epoch, step) if x.ndim == 4 else x for x in batch.inputs)
         batch = batch._replace(inputs=inputs)
-        if self.mixup == 0.0 and self.cutmix == 0.0:
-            return batch
-        if any(x.ndim != 4 for x in inputs):
+        if self.mixup > 0.0 or self.cutmix > 0.0:
+            batch = self._mix(batch, epoch, step)
+        pairs = zip(batch.inputs, before, strict=True)
+        return batch._replace(inputs=tuple(x / 255 if x.dtype != old else x for x, old in pairs))
+
+    def _mix(self, batch: Batch, epoch: int, step: int) -> Batch:
+        if any(x.ndim != 4 for x in batch.inputs):
             raise RecipeError("mixup and cutmix need pictures as the only input", "set both to 0")
         chance = self._draws(epoch, step, "which mix").random()
         pasting = self.mixup == 0.0 or (self.cutmix > 0.0 and chance < 0.5)
