@@ -58,12 +58,12 @@ def test_a_shifted_dot_is_found_anywhere() -> None:
 
 
 def slow_text_features(network: TextConvolution, text: list[int]) -> torch.Tensor:
-    """One phrase at a time, with as much padding after the last word as the phrase needs."""
+    """One phrase at a time, from each word and from the silence after the last."""
     found = []
     for convolution in network.convolutions:
         window = convolution.weight.shape[2]
-        words = network.embedding.weight[text + [0] * window]  # (words, embedding)
-        phrases = [words[at : at + window] for at in range(max(len(text), 1))]
+        words = network.embedding.weight[text + [0] * 2 * window]  # (words, embedding)
+        phrases = [words[at : at + window] for at in range(len(text) + 1)]
         values = [(convolution.weight * phrase.T).sum((1, 2)) + convolution.bias for phrase in phrases]
         found.append(torch.relu(torch.stack(values)).amax(0))
     return torch.cat(found)

@@ -39,12 +39,11 @@ def slow_logits(network: TextEnsemble, text: list[int], pieces: bool) -> Tensor:
     nothing = torch.zeros(5)
     found = []
     for window, convolution in zip([1, 2, 4], network.convolutions, strict=True):
-        around = [nothing] * (window - 1)
-        wide = [*around, *(words or [nothing]), *around]
+        wide = [*[nothing] * window, *words, *[nothing] * window]  # silence before and after
         phrases = [torch.stack(wide[at : at + window], 1) for at in range(len(wide) - window + 1)]
         values = [(convolution.weight * phrase).sum((1, 2)) + convolution.bias for phrase in phrases]
         found.append(torch.stack(values).amax(0).relu().split(4))
-    mean = torch.stack(words or [nothing]).sum(0) / max(len(words), 1) ** 0.5
+    mean = torch.stack([nothing, *words]).sum(0) / max(len(words), 1) ** 0.5
     logits = []
     for member in range(3):
         features = torch.cat([*(strongest[member] for strongest in found), mean])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sounding.networks._choice import choose
-from sounding.networks._padding import real_places, words_of
+from sounding.networks._padding import words_of
 from sounding.networks.activations import build_activation
 from sounding.networks.initialization import initialize
 
@@ -97,8 +97,7 @@ class ConvolutionalNetwork(nn.Module):
 class TextConvolution(nn.Module):
     """Looks for phrases of a few words anywhere in a text, and keeps how strongly each was found.
 
-    Padding never changes the result: every phrase begins at a word, and those that begin after the last word are
-    passed over.
+    Padding never changes the result: it sounds like the silence that is after every text.
 
     Source: Kim 2014, arXiv:1408.5882 (there windows of 3, 4 and 5 words, 100 filters each, dropout of one half).
 
@@ -132,7 +131,7 @@ class TextConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=0)
-        self.windows = tuple(windows)
+        self.widest = max(windows)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(embedding_size, hidden_size, window) for window in windows
         )
@@ -144,14 +143,10 @@ class TextConvolution(nn.Module):
 
     def forward_features(self, tokens: Tensor) -> Tensor:
         """(B, L) codes to (B, num_features)."""
-        codes = words_of(tokens)
-        real = real_places(codes)
-        words = self.dropout(self.embedding(codes)).mT  # (B, embedding_size, L)
-        found = []
-        for window, convolution in zip(self.windows, self.convolutions, strict=True):
-            longer = nn.functional.pad(words, (0, window - 1))
-            phrases = self.activation(convolution(longer))  # (B, hidden_size, L): one for each first word
-            found.append(phrases.masked_fill(~real[:, None], -torch.inf).amax(2))
+        words = self.dropout(self.embedding(words_of(tokens))).mT  # (B, embedding_size, L)
+        # a phrase of silence alone is always there, so that more of them, in padding, change nothing
+        longer = nn.functional.pad(words, (0, self.widest))
+        found = [self.activation(convolution(longer)).amax(2) for convolution in self.convolutions]
         features: Tensor = self.dropout(torch.cat(found, 1))
         return features
 

@@ -14,7 +14,7 @@ from tabm import LinearEnsemble
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sounding.networks._padding import real_places, trimmed
+from sounding.networks._padding import trimmed
 
 UNKNOWN = 1
 """The code of words that training rows hold rarely or never."""
@@ -27,7 +27,7 @@ class TextEnsemble(nn.Module):
     rare, unknown or misspelt is still understood. While training some words are made unknown, so that their pieces
     learn to stand for them. Train each member with its own loss and average the members' probabilities to predict.
 
-    Padding never changes the result: only phrases that hold a word of the text count.
+    Padding never changes the result: it sounds like the silence that is around every text.
 
     Args:
         vocabulary_size: how many codes words have, with those of padding (0) and of unknown words (1).
@@ -103,19 +103,18 @@ class TextEnsemble(nn.Module):
     def forward_features(self, tokens: Tensor) -> Tensor:
         """(B, L) or (B, L, 1 + pieces) to (B, members, num_features)."""
         tokens = trimmed(tokens)
-        real = real_places(tokens if tokens.ndim == 2 else tokens[..., 0])
         values = self.embed(tokens)
+        # silence on both sides: phrases may begin before the first word and end after the last; one phrase of silence
+        # alone is always there, so that more of them, in padding, change nothing
+        widest = max(self.windows)
+        wide = F.pad(values.mT, (widest, widest - 1))  # (B, embedding_size, silence + L + silence)
         features = []
-        for window, convolution in zip(self.windows, self.convolutions, strict=True):
-            # a phrase may begin before the first word and end after the last, as long as it holds one
-            phrases = convolution(
-                F.pad(values.mT, (window - 1, window - 1))
-            )  # (B, members * hidden, L + window - 1)
-            holds_word = F.pad(real, (window - 1, 0), value=True)[:, None]
-            strongest = phrases.masked_fill(~holds_word, -torch.inf).amax(2)
+        for convolution in self.convolutions:
+            strongest = convolution(wide).amax(2)  # (B, members * hidden_size)
             features.append(F.relu(strongest).view(len(tokens), self.members, -1))
         # by the root of the length: the mean of many independent words would be smaller than that of few
-        mean = values.sum(1) / real.sum(1, keepdim=True).sqrt()
+        words = tokens if tokens.ndim == 2 else tokens[..., 0]
+        mean = values.sum(1) / (words != 0).sum(1, keepdim=True).clamp(min=1).sqrt()
         features.append(mean[:, None].expand(-1, self.members, -1))
         joined: Tensor = self.dropout(torch.cat(features, 2))
         return joined
