@@ -10,7 +10,7 @@ truth:          (N,) int64 codes of classes in [0, C), or (N,) float64 numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ Value = Any
 CALIBRATION_BINS = 15
 """As in Guo et al. 2017."""
 
+AREAS = ("roc_auc", "average_precision")
 MOST_CLASSES_RANKED = 200
 """With more classes the areas under curves, which need a sorting for each class, are left out."""
 
@@ -119,7 +120,7 @@ def roc_auc(
 
     positive: the class in question; none for the mean over the classes that occur, each against all others.
     """
-    return _curve(_area_under_roc, probabilities, truth, weight, positive)
+    return _areas(probabilities, truth, weight, positive)[0]
 
 
 def average_precision(
@@ -129,7 +130,7 @@ def average_precision(
 
     A guess scores the share of the class. `positive` as for `roc_auc`.
     """
-    return _curve(_average_precision, probabilities, truth, weight, positive)
+    return _areas(probabilities, truth, weight, positive)[1]
 
 
 def rmse(prediction: Array, truth: Array, weight: Array | None = None) -> Value:
@@ -171,26 +172,26 @@ def classification_metrics(
 
     positive: the class that f1 and the areas under curves speak of; none for the mean over classes.
     """
+
+    def is_wanted(name: str) -> bool:
+        return not names or name in names
+
     of_rows = {
         "accuracy": accuracy,
         "balanced_accuracy": balanced_accuracy,
         "log_loss": log_loss,
         "calibration_error": calibration_error,
     }
-    of_a_class = {"f1": f1, "roc_auc": roc_auc, "average_precision": average_precision}
-    if probabilities.shape[1] > MOST_CLASSES_RANKED:
-        of_a_class = {"f1": f1}
-    metrics = {
-        name: metric(probabilities, truth, weight)
-        for name, metric in of_rows.items()
-        if not names or name in names
+    found = {
+        name: metric(probabilities, truth, weight) for name, metric in of_rows.items() if is_wanted(name)
     }
-    metrics |= {
-        name: metric(probabilities, truth, weight, positive=positive)
-        for name, metric in of_a_class.items()
-        if not names or name in names
-    }
-    return metrics
+    if is_wanted("f1"):
+        found["f1"] = f1(probabilities, truth, weight, positive=positive)
+    areas = [name for name in AREAS if is_wanted(name)]
+    if areas and probabilities.shape[1] <= MOST_CLASSES_RANKED:
+        both = dict(zip(AREAS, _areas(probabilities, truth, weight, positive), strict=True))
+        found |= {name: both[name] for name in areas}
+    return found
 
 
 def regression_metrics(
@@ -214,11 +215,11 @@ class Measure(Protocol):
         """The named metrics, or all."""
 
 
-BOOTSTRAP_WORK = 200_000_000
+BOOTSTRAP_WORK = 100_000_000
 """Rows times answers times resamples that a bootstrap looks at: what a few seconds are enough for."""
 FEWEST_RESAMPLES = 200
 """Enough for the ends of a 95 % interval, whatever the work."""
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 """Weights held at once."""
 
 
@@ -244,7 +245,7 @@ def bootstrap(
     work = max(rows * (prediction.shape[1] if prediction.ndim > 1 else 1), 1)
     samples = min(samples, max(FEWEST_RESAMPLES, BOOTSTRAP_WORK // work))
     draw = generator(seed, "bootstrap", rows)
-    together = max(8, CHUNK // max(rows, 1))
+    together = max(16, CHUNK // max(rows, 1))
     found: dict[str, list[Array]] = {}
     for at in range(0, samples if rows else 0, together):
         weights = np.empty((min(together, samples - at), rows))
@@ -359,48 +360,42 @@ def _binned(probabilities: Array, truth: Array, bins: int) -> tuple[Array, Array
     return confidence, right, bin_of
 
 
-def _curve(
-    area: Callable[[Array, Array, Array], Array],
-    probabilities: Array,
-    truth: Array,
-    weight: Array | None,
-    positive: int | None,
-) -> Value:
-    """The area for one class, or the mean over the classes for which it is defined."""
-    weights = _rows(weight, len(truth))
+def _areas(
+    probabilities: Array, truth: Array, weight: Array | None, positive: int | None
+) -> tuple[Value, Value]:
+    """Area under the ROC curve and average precision of one class, or their means over the classes that occur."""
+    columns = np.ascontiguousarray(_rows(weight, len(truth)).T)
     classes = [positive] if positive is not None else np.unique(truth)
-    areas = [area(probabilities[:, one], truth == one, weights) for one in classes]
-    return _scalar(_nanmean(np.stack(areas, 1)) if areas else np.full(len(weights), np.nan), weight)
+    each = [_areas_of_class(probabilities[:, one], truth == one, columns) for one in classes]
+    nothing = np.full((columns.shape[1], 1), np.nan)
+    roc, precision = (
+        (np.stack(values, 1) for values in zip(*each, strict=True)) if each else (nothing, nothing)
+    )
+    return _scalar(_nanmean(roc), weight), _scalar(_nanmean(precision), weight)
 
 
-def _descending(score: Array, positive: Array, weights: Array) -> tuple[Array, Array]:
-    """Weight of positive and of other rows among the rows with each distinct score or a higher one: (S, groups)."""
+def _areas_of_class(score: Array, positive: Array, weights: Array) -> tuple[Array, Array]:
+    """For weights (N, S) both areas, (S,) each.
+
+    Rows go from the highest score to the lowest, those with equal scores in one step. With S contiguous, sorting moves
+    whole rows of weights and the sums run over S at once.
+    """
     order = np.argsort(-score, kind="stable")
-    ranked = score[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last row of each distinct score
-    of_class = positive[order].astype(np.float64)
-    sorted_weights = weights[:, order]
-    both = np.cumsum(sorted_weights, axis=1)[:, last]
-    true = np.cumsum(sorted_weights * of_class, axis=1)[:, last]
-    return true, both - true
-
-
-def _area_under_roc(score: Array, positive: Array, weights: Array) -> Array:
-    """(S,): the trapezoids under (false positives, true positives)."""
-    true, false = _descending(score, positive, weights)
-    steps = np.diff(false, axis=1, prepend=0.0)
-    area = (steps * (true - np.diff(true, axis=1, prepend=0.0) / 2)).sum(1)
-    total = true[:, -1] * false[:, -1]
-    share: Array = area / np.where(total > 0, total, np.nan)
-    return share
-
-
-def _average_precision(score: Array, positive: Array, weights: Array) -> Array:
-    """(S,): the sum over distinct scores of (gain in recall) times precision."""
-    true, false = _descending(score, positive, weights)
-    seen = true + false
-    precision = true / np.where(seen > 0, seen, 1.0)
-    total = true[:, -1]
-    gains = np.diff(true, axis=1, prepend=0.0)
-    area: Array = (gains * precision).sum(1) / np.where(total > 0, total, np.nan)
-    return area
+    ranked = weights[order]
+    seen = np.cumsum(ranked, axis=0)
+    ranked[~positive[order]] = 0
+    true = np.cumsum(ranked, axis=0, out=ranked)
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf) != 0)  # of each distinct score
+    if len(last) < len(order):
+        seen, true = seen[last], true[last]
+    gained = np.diff(true, axis=0, prepend=0.0)
+    all_true, all_false = true[-1], seen[-1] - true[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
+        average_precision = np.einsum("gs,gs->s", gained, precision) / np.where(
+            all_true > 0, all_true, np.nan
+        )
+        passed = np.diff(seen, axis=0, prepend=0.0) - gained  # rows of other classes at each step
+        area = np.einsum("gs,gs->s", passed, true) - np.einsum("gs,gs->s", passed, gained) / 2  # trapezoids
+        pairs = all_true * all_false
+        return area / np.where(pairs > 0, pairs, np.nan), average_precision

@@ -20,6 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
+from threadpoolctl import threadpool_limits
 
 from sounding.data.schema import Schema
 from sounding.data.split import Split
@@ -43,8 +44,12 @@ FIXED_TREE_ITERATIONS = 100
 """Where there are too few rows to hold some out."""
 STRENGTHS = (0.1, 1.0, 10.0)
 """Of regularisation; the validation rows choose (with C = 1 / strength for a logistic regression)."""
+TEXT_STRENGTH = 0.1
+"""Of texts, whose features are many and rare; 1 of anything else."""
 CHEAP_CELLS = 6_000_000
-"""With more filled cells only the middle strength is tried."""
+"""With more filled cells times outputs only the usual strength is tried."""
+FEW_CELLS = 2_000_000
+"""Training rows times columns that one thread is quick enough for."""
 MOST_NATIVE = 255
 """Codes of a column that trees can treat as categories; columns with more enter as numbers."""
 
@@ -182,9 +187,10 @@ def linear(problem: Problem) -> tuple[np.ndarray, str]:
         0
     ]  # cells of a row
     rows = problem.training_rows(max(1000, int(MOST_LINEAR_CELLS / max(filled, 1))))
-    cheap = len(rows) * filled * min(problem.task.outputs, 20) <= CHEAP_CELLS
+    cheap = len(rows) * filled * problem.task.outputs <= CHEAP_CELLS
+    usual = TEXT_STRENGTH if all(block.form == "tokens" for block in problem.schema.blocks()) else 1.0
     answers = []
-    for strength in STRENGTHS if cheap else STRENGTHS[1:2]:
+    for strength in STRENGTHS if cheap else [usual]:
         model = (
             Ridge(alpha=strength)
             if isinstance(problem.task, Regression)
@@ -420,18 +426,30 @@ def _mean_loss(problem: Problem, values: np.ndarray, rows: np.ndarray) -> float:
 def _fit_and_predict(
     problem: Problem, model: BaseEstimator, inputs: Any, rows: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """Values for all rows as in `Predictions`, and whether the model came to its end."""
+    """Values for all rows as in `Predictions`, and whether the model came to its end.
+
+    Only trees on many cells use all threads: elsewhere they gain little, and wait for each other on a busy machine.
+    """
     truth = problem.target[rows]
+    many = not isinstance(model, LogisticRegression | Ridge) and len(rows) * inputs.shape[1] > FEW_CELLS
+    threads = None if many else 1
     if isinstance(problem.task, Multilabel):
         answers = [
-            _one_answer(problem, clone(model), inputs, rows, truth[:, at], 2) for at in range(truth.shape[1])
+            _one_answer(problem, clone(model), inputs, rows, truth[:, at], 2, threads)
+            for at in range(truth.shape[1])
         ]
         return np.stack([values[:, 1] for values, _ in answers], axis=1), all(done for _, done in answers)
-    return _one_answer(problem, model, inputs, rows, truth, problem.task.outputs)
+    return _one_answer(problem, model, inputs, rows, truth, problem.task.outputs, threads)
 
 
 def _one_answer(
-    problem: Problem, model: Any, inputs: Any, rows: np.ndarray, truth: np.ndarray, outputs: int
+    problem: Problem,
+    model: Any,
+    inputs: Any,
+    rows: np.ndarray,
+    truth: np.ndarray,
+    outputs: int,
+    threads: int | None,
 ) -> tuple[np.ndarray, bool]:
     """The same for a single target: (N, outputs) probabilities, or (N,) numbers."""
     values = np.zeros((inputs.shape[0], outputs))
@@ -440,13 +458,13 @@ def _one_answer(
         values[:, truth[0]] = 1.0
         return values, True
     weight = None if problem.weight is None else problem.weight[rows]
-    with warnings.catch_warnings():
+    with threadpool_limits(threads), warnings.catch_warnings():
         # Iterations are limited for speed; `complete` below says when the limit was met.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(inputs[rows], truth, sample_weight=weight)
-    if regression:
-        return np.asarray(model.predict(inputs), dtype=np.float64), True
-    values[:, model.classes_] = model.predict_proba(inputs)
+        if regression:
+            return np.asarray(model.predict(inputs), dtype=np.float64), True
+        values[:, model.classes_] = model.predict_proba(inputs)
     values /= values.sum(1, keepdims=True)  # a model of float32 inputs rounds to float32
     complete = not isinstance(model, LogisticRegression) or int(model.n_iter_.max()) < LINEAR_ITERATIONS
     return values, complete
