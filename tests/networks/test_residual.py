@@ -96,6 +96,14 @@ def test_a_block_is_the_formula_of_the_paper(average: bool) -> None:
     torch.testing.assert_close(block(x), expected)
 
 
+def test_only_the_small_network_averages_in_its_shortcuts() -> None:
+    def averages(network: ResNet) -> int:
+        return sum(isinstance(layer, nn.AvgPool2d) for layer in network.modules())
+
+    assert averages(ResNet(1, 2, picture_size=(28, 28))) == 3
+    assert averages(resnet18(1, 2, picture_size=(28, 28))) == 0
+
+
 def test_stages_and_depths_must_match() -> None:
     with pytest.raises(ValueError, match="2 stages and depths 3"):
         ResNet(1, 2, picture_size=(8, 8), hidden_sizes=[4, 8], depths=[1, 1, 1])

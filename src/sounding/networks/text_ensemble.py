@@ -84,9 +84,8 @@ class TextEnsemble(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """(B, L) or (B, L, 1 + pieces) to (B, L, embedding_size); zero where a text has no word."""
         words = tokens if tokens.ndim == 2 else tokens[..., 0]
-        real = words != 0
         if self.training:
-            words = words.masked_fill(real & self._drawn(words, self.word_dropout), UNKNOWN)
+            words = words.masked_fill((words != 0) & self._drawn(words, self.word_dropout), UNKNOWN)
         values = self.words(words)
         if self.pieces is not None:
             if tokens.ndim == 2:
@@ -97,7 +96,7 @@ class TextEnsemble(nn.Module):
             if self.training:
                 parts = parts.masked_fill(self._drawn(words, self.piece_dropout)[..., None], 0.0)
             values = values + parts
-        embedded: Tensor = self.embedding_dropout(values * real[..., None])
+        embedded: Tensor = self.embedding_dropout(values)
         return embedded
 
     def forward_features(self, tokens: Tensor) -> Tensor:
