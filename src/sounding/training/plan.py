@@ -16,6 +16,10 @@ from sounding.batches import Batch
 from sounding.training.loop import autocast, moved
 
 
+FEWEST_TURNS = 2
+"""Each candidate is measured at least this often, however slow it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The fastest candidate, and the table it was chosen from."""
@@ -71,51 +75,58 @@ def choose_plan(
             dict.fromkeys((present, *threads)),
         )
     )
-    table = []
+    steps = [_Step(network, loss, batch, precision, last, device) for precision, last, _ in candidates]
+    fastest = [float("inf")] * len(candidates)
+    end = time.perf_counter() + seconds
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for precision, channels_last, count in candidates:
-                torch.set_num_threads(count)
-                spent = _step_seconds(
-                    network, loss, batch, precision, channels_last, device, seconds / len(candidates)
-                )
-                names = {"precision": precision, "channels_last": channels_last, "threads": count}
-                table.append({**names, "milliseconds": 1000 * spent})
+            for turn in itertools.count():  # in turns, so that another program's burst slows all of them alike
+                for at, ((_, _, count), step) in enumerate(zip(candidates, steps, strict=True)):
+                    torch.set_num_threads(count)
+                    spent = step()
+                    if turn > 0:  # the first step chooses kernels and fills caches
+                        fastest[at] = min(fastest[at], spent)
+                if turn >= FEWEST_TURNS and time.perf_counter() > end:
+                    break
     finally:
         torch.set_num_threads(present)
+    table = [
+        {"precision": precision, "channels_last": last, "threads": count, "milliseconds": 1000 * spent}
+        for (precision, last, count), spent in zip(candidates, fastest, strict=True)
+    ]
     reference = table[0]
     table.sort(key=lambda row: row["milliseconds"])
     best = table[0] if table[0]["milliseconds"] * gain < reference["milliseconds"] else reference
     return Plan(best["precision"], best["channels_last"], best["threads"], tuple(table))
 
 
-def _step_seconds(
-    network: nn.Module,
-    loss: Callable[..., Tensor],
-    batch: Batch,
-    precision: str,
-    channels_last: bool,
-    device: torch.device,
-    seconds: float,
-) -> float:
-    """The fastest of some steps: whatever else the machine does only ever makes one slower."""
-    twin = copy.deepcopy(network).to(device).train()
-    batch = moved(batch, device)
-    inputs = batch.inputs
-    if channels_last:
-        twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        inputs = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs)
-    fastest, end = float("inf"), time.perf_counter() + seconds
-    for step in itertools.count():
+class _Step:
+    """Forward and backward of one batch on a copy of the network; each call answers with its seconds."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Callable[..., Tensor],
+        batch: Batch,
+        precision: str,
+        channels_last: bool,
+        device: torch.device,
+    ) -> None:
+        self.network = copy.deepcopy(network).to(device).train()
+        self.batch, self.loss, self.precision, self.device = moved(batch, device), loss, precision, device
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            inputs = tuple(
+                x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.batch.inputs
+            )
+            self.batch = self.batch._replace(inputs=inputs)
+
+    def __call__(self) -> float:
         began = time.perf_counter()
-        twin.zero_grad(set_to_none=True)
-        with autocast(device, precision):
-            outputs = twin(*inputs)
-        loss(outputs.float(), batch.target).backward()  # type: ignore[no-untyped-call]
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if step > 0:  # the first step chooses kernels and fills caches
-            fastest = min(fastest, time.perf_counter() - began)
-        if step >= 2 and time.perf_counter() > end:
-            return fastest
-    raise AssertionError("unreachable")
+        self.network.zero_grad(set_to_none=True)
+        with autocast(self.device, self.precision):
+            outputs = self.network(*self.batch.inputs)
+        self.loss(outputs.float(), self.batch.target).backward()  # type: ignore[no-untyped-call]
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - began
