@@ -208,3 +208,16 @@ def test_options_are_keywords_with_plain_defaults(name: str) -> None:
 def test_it_can_be_a_part_of_a_composite(name: str, inputs: tuple[Tensor, ...]) -> None:
     network = CompositeNetwork([(make_network(name), len(inputs))], 4).eval()
     assert network(*inputs).shape == (ROWS, 4)
+
+
+def test_it_is_exported_for_batches_of_any_size(
+    name: str, network: nn.Module, inputs: tuple[Tensor, ...]
+) -> None:
+    if name == "recurrent":
+        pytest.skip("packed sequences cannot be traced")
+    if name in ("resnet34", "resnet50"):
+        pytest.skip("the same code as resnet18, and slow to trace")
+    rows = torch.export.Dim("rows", min=2, max=512)
+    graph = torch.export.export(network, inputs, dynamic_shapes=tuple({0: rows} for _ in inputs)).module()
+    more = make_inputs(NETWORKS[name].takes, rows=ROWS + 3)
+    torch.testing.assert_close(graph(*more), network(*more), rtol=1e-4, atol=1e-5)

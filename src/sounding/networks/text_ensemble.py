@@ -110,7 +110,7 @@ class TextEnsemble(nn.Module):
         features = []
         for convolution in self.convolutions:
             strongest = convolution(wide).amax(2)  # (B, members * hidden_size)
-            features.append(F.relu(strongest).view(len(tokens), self.members, -1))
+            features.append(F.relu(strongest).view(strongest.shape[0], self.members, -1))
         # by the root of the length: the mean of many independent words would be smaller than that of few
         words = tokens if tokens.ndim == 2 else tokens[..., 0]
         mean = values.sum(1) / (words != 0).sum(1, keepdim=True).clamp(min=1).sqrt()
