@@ -89,6 +89,10 @@ class TestLeak:
         assert finding.evidence["column"] == "copy"
         assert finding.evidence["score"] > 0.99
 
+    def test_regression_with_a_heavy_tail(self, found: Any) -> None:
+        y = np.exp(3 * np.random.default_rng(2).normal(size=1000))
+        assert len(found("target-leak", noise(1000) | {"y": y, "copy": 2 * y})) == 1
+
     def test_regression_with_noise_is_left_alone(self, found: Any) -> None:
         draw = np.random.default_rng(3)
         y = draw.normal(size=1000)
@@ -304,6 +308,11 @@ class TestDrift:
     def test_chance_is_no_drift(self, found: Any) -> None:
         for seed in range(20):
             assert found("drift", noise(300, seed)) == []
+
+    def test_what_is_certain_but_small_is_no_drift(self, found: Any) -> None:
+        columns = noise(40_000)
+        columns["x"][20_000:] += 0.1
+        assert found("drift", columns, parts={"train": range(20_000), "test": range(20_000, 40_000)}) == []
 
     def test_distance_against_scipy(self) -> None:
         from scipy.stats import ks_2samp

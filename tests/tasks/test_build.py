@@ -156,7 +156,7 @@ def test_mistakes_are_told_in_a_line(recipe: NetworkRecipe, message: str) -> Non
 
 def test_reasons_are_a_sentence() -> None:
     assert choose_network([PICTURE])[0] == "resnet"
-    assert choose_network([TEXT])[0] == "bag"
+    assert choose_network([TEXT])[0] == "text_ensemble"
     name, why = choose_network([TEXT, NUMBERS])
     assert name == "composite"
     assert "table, text:t" in why

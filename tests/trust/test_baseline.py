@@ -64,6 +64,14 @@ def test_linear_is_a_logistic_regression_of_the_columns(make_case: Any) -> None:
     assert note == ""
 
 
+def test_categories_of_two_columns_are_told_apart(make_case: Any) -> None:
+    draw = np.random.default_rng(0)
+    a, b = draw.choice(["no", "maybe", "yes"], size=400), draw.choice(["no", "maybe", "yes"], size=400)
+    case = make_case({"a": a, "b": b, "y": np.where((a == "yes") & (b != "yes"), "u", "v")})
+    values, _ = linear(problem_of(case))
+    assert case.task.metrics(Predictions(values), case.truth)["accuracy"] == 1
+
+
 def test_linear_finds_a_line_that_ranks_would_bend(make_case: Any) -> None:
     draw = np.random.default_rng(0)
     x = np.exp(draw.normal(size=500))

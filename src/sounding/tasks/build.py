@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from sounding.recipe import NetworkRecipe
 DEFAULTS = {
     "table": ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
     "pictures": ("resnet", "a small residual network, which measured best on small pictures"),
-    "tokens": ("bag", "a bag of phrases, which measured best on short texts"),
+    "tokens": ("text_ensemble", "an ensemble of readers, which measured best on short texts"),
 }
 """For each form of input the network that `auto` means, and why."""
 
@@ -88,7 +89,7 @@ def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
     """Encoded columns as tensors, in the order in which the network takes them.
 
     The table first: numbers (N, features) float32 and categories (N, columns) int32, either with no columns where there
-    are none, neither for a source without both; then pictures (N, C, H, W) uint8 and texts (N, L) int32 by name.
+    are none, neither for a source without both; then pictures (N, C, H, W) uint8 and texts (N, L) or (N, L, 1 + pieces) int32 by name.
 
     >>> [tuple(tensor.shape) for tensor in arrange({"numbers": np.zeros((4, 2), np.float32)})]
     [(4, 2), (4, 0)]
@@ -187,6 +188,8 @@ def _build(
             network = build(block.channels, outputs, picture_size=(block.height, block.width), **options)
             scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
             return PictureNetwork(Standardize(*scale), network)
+        if block.piece_buckets and "piece_buckets" in signature(build).parameters:
+            options = {**options, "piece_buckets": block.piece_buckets}
         return build(block.vocabulary_size, outputs, **options)
     except (TypeError, ValueError) as error:
         raise RecipeError(
