@@ -71,7 +71,7 @@ class DataRecipe:
     """The most frequent categories of a column get a code of their own, the others share one."""
     vocabulary: int = 50_000
     """The most frequent tokens of a text column get a code of their own."""
-    text_length: int = 256
+    text_length: int = 128
     """Tokens of a text that are read; longer texts are cut, and the report says how many were."""
     picture_size: int = 0
     """Side in pixels that pictures are resized to; 0 keeps those of one size (up to 512), else the median up to 128."""
@@ -263,10 +263,15 @@ def for_pictures(rows: int) -> dict[str, Any]:
 def for_text(rows: int) -> dict[str, Any]:
     """Settings for texts."""
     return {
-        "training.epochs": 30,
+        "training.epochs": 10,
         "training.batch_size": 64,
-        "training.patience": 5,
-        "training.optimizer.lr": 1e-3,
+        "training.patience": 3,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.label_smoothing": 0.1,
+        "training.clip_norm": 1.0,
     }
 
 

@@ -82,11 +82,14 @@ def test_encodes_every_row_in_its_form(kind: Kind, cells: pa.Array) -> None:
         assert encoded.min() >= 0
         assert encoded.max() < block.cardinalities[0]
     elif block.form == "tokens":
-        assert encoded.shape == (ROWS, block.length)
-        assert encoded.min() >= 0
-        assert encoded.max() < block.vocabulary_size
-        assert (encoded[:, 0] > 0).all()  # padding only at the end, and no row is empty
-        assert (np.diff((encoded == 0).astype(int), axis=1) >= 0).all()
+        tokens, pieces = (encoded[..., 0], encoded[..., 1:]) if block.piece_buckets else (encoded, encoded[:, :0])
+        assert tokens.shape == (ROWS, block.length)
+        assert tokens.min() >= 0
+        assert tokens.max() < block.vocabulary_size
+        assert (tokens[:, 0] > 0).all()  # padding only at the end, and no row is empty
+        assert (np.diff((tokens == 0).astype(int), axis=1) >= 0).all()
+        assert pieces.min(initial=0) >= 0
+        assert pieces.max(initial=0) < max(block.piece_buckets, 1)
     else:
         assert encoded.shape == (ROWS, block.channels, block.height, block.width)
         assert len(block.mean) == len(block.std) == block.channels

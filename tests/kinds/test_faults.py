@@ -495,7 +495,7 @@ class TestTexts:
         return learn(make_table(x=SENTENCES, y=LABELS), **settings)[0]
 
     def codes(self, *texts: str | None) -> np.ndarray:
-        return self.schema().encode(make_table(x=pa.array(texts, pa.string()))).blocks["text:x"]
+        return self.schema().encode(make_table(x=pa.array(texts, pa.string()))).blocks["text:x"][..., 0]
 
     @pytest.mark.parametrize("text", ["", "   ", "🙂🎉", None])
     def test_tx01_empty_texts_are_one_unknown_token(self, text):

@@ -18,6 +18,7 @@ PICTURE = Block(
     "image:p", "pictures", ("p",), channels=3, height=8, width=9, mean=(51.0,) * 3, std=(25.5,) * 3
 )
 TEXT = Block("text:t", "tokens", ("t",), vocabulary_size=50, length=6)
+PIECES = Block("text:q", "tokens", ("q",), vocabulary_size=50, length=6, piece_buckets=30)
 OTHER_TEXT = Block("text:s", "tokens", ("s",), vocabulary_size=20, length=4)
 
 
@@ -50,6 +51,8 @@ def encoded(blocks: list[Block], rows: int = 5) -> dict[str, np.ndarray]:
         [PICTURE],
         [TEXT],
         [TEXT, OTHER_TEXT],
+        [PIECES],
+        [PIECES, NUMBERS],
         [PICTURE, NUMBERS],
         [TEXT, CATEGORIES, PICTURE, NUMBERS, OTHER_TEXT],
     ],

@@ -164,8 +164,8 @@ class Schema:
     def encode(self, table: Table) -> Encoded:
         """The input columns as arrays, by the name of their block; other columns make no difference.
 
-        numbers (N, features) float32; categories (N, columns) int32; text:NAME (N, length) int32;
-        image:NAME (N, channels, height, width) uint8.
+        numbers (N, features) float32; categories (N, columns) int32; text:NAME (N, length) or
+        (N, length, 1 + pieces) int32; image:NAME (N, channels, height, width) uint8.
 
         Raises:
             DataError: naming every missing column, or file, line and column of cells that cannot be read.

@@ -22,7 +22,8 @@ Form = Literal["numbers", "categories", "tokens", "pictures"]
 
 numbers:     (N, features) float32, standardised, side by side with those of the other columns; no NaN
 categories:  (N,) int32, codes in [0, cardinality); 0 stands for missing, rare and unseen
-tokens:      (N, length) int32, 0 is padding at the end
+tokens:      (N, length) int32, 0 is padding at the end; or (N, length, 1 + pieces), the codes of its pieces behind
+             that of each token
 pictures:    (N, channels, height, width) uint8
 """
 
@@ -235,6 +236,8 @@ class Block:
     """tokens: codes are in [0, vocabulary_size); 0 is padding, 1 any unknown token."""
     length: int = 0
     """tokens: the number of tokens of each text, padding included."""
+    piece_buckets: int = 0
+    """tokens: codes of the pieces of words are in [0, piece_buckets), 0 is no piece; 0 where there are no pieces."""
     channels: int = 0
     height: int = 0
     width: int = 0

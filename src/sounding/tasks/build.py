@@ -24,6 +24,7 @@ DEFAULTS = {
 
 COMPOSITE = "composite"
 """The name of a network for inputs of several forms: the default for each, and one head over all of them."""
+COMPOSITE_OPTIONS = ("dropout",)
 
 
 def choose_network(blocks: Sequence[Block], name: str = "auto") -> tuple[str, str]:
@@ -69,10 +70,10 @@ def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe) 
     name, _ = choose_network(blocks, recipe.name)
     inputs = _inputs(blocks)
     names = {key: name if _named(name, form) else DEFAULTS[form][0] for key, (form, _) in inputs.items()}
-    shared = _options_of_composite() if name == COMPOSITE else NETWORKS[name].options
+    known = COMPOSITE_OPTIONS if name == COMPOSITE else tuple(NETWORKS[name].options)
     for option in recipe.options:
-        if option not in shared:
-            raise RecipeError(f'the network "{name}" has no option "{option}"', nearest(option, shared))
+        if option not in known:
+            raise RecipeError(f'the network "{name}" has no option "{option}"', nearest(option, known))
     parts = [
         (
             _build(names[key], form, own, outputs, recipe.options if names[key] == name else {}),
@@ -88,8 +89,8 @@ def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe) 
 def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
     """Encoded columns as tensors, in the order in which the network takes them.
 
-    The table first: numbers (N, features) float32 and categories (N, columns) int32, either with no columns where there
-    are none, neither for a source without both; then pictures (N, C, H, W) uint8 and texts (N, L) or (N, L, 1 + pieces) int32 by name.
+    The table first, unless there is none: numbers (N, features) float32 and categories (N, columns) int32, of which one
+    may have no columns. Then pictures (N, C, H, W) uint8 and texts (N, L) or (N, L, 1 + pieces) int32, each by name.
 
     >>> [tuple(tensor.shape) for tensor in arrange({"numbers": np.zeros((4, 2), np.float32)})]
     [(4, 2), (4, 0)]
@@ -130,24 +131,13 @@ class PictureNetwork(nn.Module):
         return logits
 
 
-def _parts(blocks: Sequence[Block]) -> dict[str, list[Block]]:
-    """The blocks by the form of network that takes them, in the order of `arrange`."""
-    by_form: dict[str, list[Block]] = {}
-    for form in ("table", "pictures", "tokens"):
-        own = [block for block in blocks if _form(block) == form]
-        if own:
-            by_form[form] = sorted(own, key=lambda block: block.name)
-    return by_form
-
-
 def _inputs(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
-    """For each input by name its form and its blocks: numbers and categories are one input, the table."""
-    inputs = {}
-    for form, own in _parts(blocks).items():
-        if form == "table":
-            inputs["table"] = (form, own)
-        else:
-            inputs |= {block.name: (form, [block]) for block in own}
+    """For each input by name its form and its blocks, in the order of `arrange`; numbers and categories are the table."""
+    inputs: dict[str, tuple[str, list[Block]]] = {}
+    for form in DEFAULTS:
+        for block in sorted(blocks, key=lambda block: block.name):
+            if _form(block) == form:
+                inputs.setdefault("table" if form == "table" else block.name, (form, []))[1].append(block)
     return inputs
 
 
@@ -157,11 +147,6 @@ def _form(block: Block) -> str:
 
 def _named(name: str, form: str) -> bool:
     return name in NETWORKS and NETWORKS[name].takes == form
-
-
-def _options_of_composite() -> dict[str, Any]:
-    """What a user can set of a composite network, and its default."""
-    return {"dropout": 0.1}
 
 
 def _build(

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from sounding.batches import Batch
 from sounding.training.loop import autocast, moved
 
-
 FEWEST_TURNS = 2
 """Each candidate is measured at least this often, however slow it is."""
 
