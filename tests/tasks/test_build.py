@@ -36,8 +36,10 @@ def encoded(blocks: list[Block], rows: int = 5) -> dict[str, np.ndarray]:
             shape = (rows, block.channels, block.height, block.width)
             arrays[block.name] = draw.integers(256, size=shape, dtype=np.uint8)
         else:
-            arrays[block.name] = draw.integers(block.vocabulary_size, size=(rows, block.length)).astype(
-                np.int32
+            tokens = draw.integers(1, block.vocabulary_size, size=(rows, block.length)).astype(np.int32)
+            pieces = draw.integers(block.piece_buckets or 1, size=(rows, block.length, 4)).astype(np.int32)
+            arrays[block.name] = (
+                np.append(tokens[..., None], pieces, axis=2) if block.piece_buckets else tokens
             )
     return arrays
 

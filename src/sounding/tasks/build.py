@@ -36,13 +36,10 @@ def choose_network(blocks: Sequence[Block], name: str = "auto") -> tuple[str, st
     >>> choose_network([Block("numbers", "numbers", ("age",), features=("age",), bins=((0.0, 1.0),))])[0]
     'ensemble'
     """
-    forms = list(_parts(blocks))
-    several = len(_inputs(blocks)) > 1
+    inputs = _inputs(blocks)
+    forms, several = list(dict.fromkeys(form for form, _ in inputs.values())), len(inputs) > 1
     if name == "auto" and several:
-        return (
-            COMPOSITE,
-            f"one network for each of {', '.join(_inputs(blocks))}, and one head over all of them",
-        )
+        return COMPOSITE, f"one network for each of {', '.join(inputs)}, and one head over all of them"
     if name == "auto":
         return DEFAULTS[forms[0]]
     if name == COMPOSITE and several:
@@ -132,7 +129,7 @@ class PictureNetwork(nn.Module):
 
 
 def _inputs(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
-    """For each input by name its form and its blocks, in the order of `arrange`; numbers and categories are the table."""
+    """For each input by name its form and blocks, in the order of `arrange`; numbers and categories are the table."""
     inputs: dict[str, tuple[str, list[Block]]] = {}
     for form in DEFAULTS:
         for block in sorted(blocks, key=lambda block: block.name):
