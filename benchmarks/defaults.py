@@ -61,7 +61,8 @@ def adult(data: Path, folder: Path) -> Files:
 
 def california_housing(data: Path, folder: Path) -> Files:
     with tarfile.open(data / "california-housing" / "housing.tgz") as archive:
-        member = archive.extractfile("housing.csv")
+        (name,) = (name for name in archive.getnames() if name.endswith("housing.csv"))
+        member = archive.extractfile(name)
         assert member is not None
         header, *rows = csv.reader(io.TextIOWrapper(member))
     order = np.random.default_rng(42).permutation(len(rows))
