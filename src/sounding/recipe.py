@@ -129,8 +129,8 @@ class TrainingRecipe:
     """Alpha of the beta distribution by which pairs of examples are blended; 0 is off."""
     cutmix: float = 0.0
     """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
-    plan: Literal["measure", "given"] = "given"
-    """`measure` tries precision and memory layout on real steps first, takes the fastest, and writes it down here."""
+    plan: Literal["measure", "given"] = "measure"
+    """`measure` tries threads, memory layout and precision on real steps, takes the fastest and writes it down here."""
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     """Memory layout of pictures: often faster on convolutions."""
@@ -256,7 +256,6 @@ def for_pictures(rows: int) -> dict[str, Any]:
         "training.clip_norm": 0.0,
         "training.label_smoothing": 0.1,
         "training.augment": "shift",
-        "training.plan": "measure",
     }
 
 
