@@ -180,9 +180,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SOUNDING_DATA", "data")))
     options = parser.parse_args()
     rows = []
-    print(
-        "| data | metric | network, median (each seed) | floor | simple models, same run | elsewhere | s (limit) |"
-    )
+    print("| data | metric | network, median (each seed) | floor | simple models, same run | elsewhere | s (limit) |")
     print("|---|---|---|---|---|---|---|")
     for workload in WORKLOADS:
         if options.names and workload.name not in options.names:

@@ -1,14 +1,14 @@
 """The folder that a run leaves behind: enough to repeat it, to go on with it, or to use the model.
 
-    runs/adult-1/
-      recipe.toml        the complete recipe, defaults included
-      environment.json   versions, machine, plan, fingerprint of the data
-      schema.json        the fitted schema
-      events.jsonl       one line per record; append-only, a torn last line is tolerated
-      checkpoints/       one folder each, with its manifest
-      model/             what is shipped
-      results.json       everything the report draws
-      report.html
+runs/adult-1/
+  recipe.toml        the complete recipe, defaults included
+  environment.json   versions, machine, plan, fingerprint of the data
+  schema.json        the fitted schema
+  events.jsonl       one line per record; append-only, a torn last line is tolerated
+  checkpoints/       one folder each, with its manifest
+  model/             what is shipped
+  results.json       everything the report draws
+  report.html
 """
 
 from __future__ import annotations

@@ -32,9 +32,7 @@ def _png(seed: int) -> bytes:
 # typical cells of each kind; a new kind adds one line
 CELLS: dict[str, Callable[[], pa.Array]] = {
     "number": lambda: pa.array([None if n % 7 == 3 else f"{n * n / 3:.3f}" for n in range(ROWS)]),
-    "category": lambda: pa.array(
-        [None if n % 7 == 3 else "red green blue".split()[n % 3] for n in range(ROWS)]
-    ),
+    "category": lambda: pa.array([None if n % 7 == 3 else "red green blue".split()[n % 3] for n in range(ROWS)]),
     "text": lambda: pa.array([f"row {n} of many says: it is {n % 5}, not {n % 3}!" for n in range(ROWS)]),
     "image": lambda: pa.array([_png(n) for n in range(ROWS)]),
     "date": lambda: pa.array([str(datetime(2020, 1, 1) + timedelta(hours=31 * n)) for n in range(ROWS)]),

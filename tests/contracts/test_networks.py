@@ -106,9 +106,7 @@ def test_save_and_load_agree_bit_for_bit(name: str, network: nn.Module, inputs: 
     assert torch.equal(other(*inputs), network(*inputs))
 
 
-def test_training_leaves_nothing_behind_that_the_state_does_not_hold(
-    name: str, inputs: tuple[Tensor, ...]
-) -> None:
+def test_training_leaves_nothing_behind_that_the_state_does_not_hold(name: str, inputs: tuple[Tensor, ...]) -> None:
     network, other = make_network(name), make_network(name)
     network.train()(*inputs)  # batch statistics move
     other.load_state_dict(load(save(network.state_dict())))
@@ -210,9 +208,7 @@ def test_it_can_be_a_part_of_a_composite(name: str, inputs: tuple[Tensor, ...]) 
     assert network(*inputs).shape == (ROWS, 4)
 
 
-def test_it_is_exported_for_batches_of_any_size(
-    name: str, network: nn.Module, inputs: tuple[Tensor, ...]
-) -> None:
+def test_it_is_exported_for_batches_of_any_size(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     if name == "recurrent":
         pytest.skip("packed sequences cannot be traced")
     if name in ("resnet34", "resnet50"):

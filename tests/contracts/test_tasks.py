@@ -55,9 +55,7 @@ def test_loss_follows_the_weights(case: Any) -> None:
     target, outputs = case.task.to_tensor(case.truth), outputs_for(case)
     weight = torch.zeros(len(target))
     weight[:10] = len(target) / 10  # of mean 1
-    torch.testing.assert_close(
-        case.task.loss(outputs, target, weight), case.task.loss(outputs[:10], target[:10])
-    )
+    torch.testing.assert_close(case.task.loss(outputs, target, weight), case.task.loss(outputs[:10], target[:10]))
     ones = torch.ones(len(target))
     torch.testing.assert_close(case.task.loss(outputs, target, ones), case.task.loss(outputs, target))
 

@@ -193,15 +193,10 @@ def test_draws_of_one_transform_do_not_depend_on_the_others():
 
 def test_shares_are_as_asked():
     flipped = torch.stack(
-        [
-            (varied(policy=Policy(flip=True), step=s).inputs[0] != PICTURES).flatten(1).any(1)
-            for s in range(40)
-        ]
+        [(varied(policy=Policy(flip=True), step=s).inputs[0] != PICTURES).flatten(1).any(1) for s in range(40)]
     )
     assert flipped.float().mean() == pytest.approx(0.5, abs=0.06)
-    erased = torch.stack(
-        [(varied(erase=0.25, step=s).inputs[0] != PICTURES).flatten(1).any(1) for s in range(40)]
-    )
+    erased = torch.stack([(varied(erase=0.25, step=s).inputs[0] != PICTURES).flatten(1).any(1) for s in range(40)])
     assert erased.float().mean() == pytest.approx(0.25, abs=0.06)
     kinds = [varied(mixup=1.0, cutmix=1.0, step=s).inputs[0].dtype for s in range(60)]
     assert kinds.count(torch.uint8) == pytest.approx(30, abs=15)

@@ -102,9 +102,7 @@ def test_damage_is_noticed_and_mended(tmp_path, name, damage):
     content = (place / name).read_bytes()
     for position in range(3, len(content), max(1, len(content) // 25)) if damage == "flip" else [0]:
         if damage == "flip":
-            (place / name).write_bytes(
-                content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :]
-            )
+            (place / name).write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
         elif damage == "remove":
             (place / name).unlink()
         else:

@@ -80,9 +80,7 @@ def test_fetched_sets(name: str) -> None:
     parts, columns, classes = FETCHED[name]
     table = read_source(f"@{name}", DataRecipe())
     assert len(table) == sum(parts.values())
-    assert {part: len(rows) for part, rows in table.parts.items()} == {
-        part: n for part, n in parts.items() if part
-    }
+    assert {part: len(rows) for part, rows in table.parts.items()} == {part: n for part, n in parts.items() if part}
     assert len(table.columns) == columns
     if classes is not None:
         assert len(set(table.data[table.target[0]].to_pylist())) == classes
@@ -127,9 +125,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> File:
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_folder_that_is_filled_already(tiny: File, tmp_path: Path, packed: bool) -> None:
     data = b"Month,Passengers\n1949-01,112\n"
-    (tmp_path / f"tiny/tiny.csv{'.gz' if packed else ''}").write_bytes(
-        gzip.compress(data) if packed else data
-    )
+    (tmp_path / f"tiny/tiny.csv{'.gz' if packed else ''}").write_bytes(gzip.compress(data) if packed else data)
     assert read_entry("@tiny", DataRecipe()).data.to_pydict() == {"Month": ["1949-01"], "Passengers": ["112"]}
 
 
@@ -147,9 +143,7 @@ def test_offline_and_absent_is_one_clear_line(tiny: File) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_fetched_is_kept_and_checked(
-    tiny: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_fetched_is_kept_and_checked(tiny: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import http.server
     import threading
 

@@ -51,9 +51,7 @@ def test_noise_raises_no_alarm(make_case: Any) -> None:
 class TestLeak:
     """TG-13."""
 
-    @pytest.mark.parametrize(
-        "make", [lambda y: y, lambda y: np.where(y == "yes", 3.5, 1.25)], ids=["copy", "numbers"]
-    )
+    @pytest.mark.parametrize("make", [lambda y: y, lambda y: np.where(y == "yes", 3.5, 1.25)], ids=["copy", "numbers"])
     def test_a_copy_of_the_target(self, found: Any, make: Any) -> None:
         columns = noise()
         (finding,) = found("target-leak", columns | {"result": make(columns["y"])})
@@ -259,9 +257,7 @@ class TestGroups:
     def test_other_columns_with_many_rows_for_a_value(self, found: Any, name: str) -> None:
         assert found("group-leak", noise() | {name: np.arange(400) // 8}) == []
 
-    @pytest.mark.parametrize(
-        "name", ["patient_id", "PatientID", "customer", "speaker name", "group", "site-nr"]
-    )
+    @pytest.mark.parametrize("name", ["patient_id", "PatientID", "customer", "speaker name", "group", "site-nr"])
     def test_names(self, found: Any, name: str) -> None:
         assert len(found("group-leak", noise() | {name: np.arange(400) // 8})) == 1
 
@@ -329,25 +325,19 @@ class TestDrift:
 def test_every_check_bears_a_table_of_pictures_only(make_case: Any) -> None:
     case = make_case(noise(60))
     pictures = np.random.default_rng(0).integers(0, 256, size=(60, 1, 4, 4), dtype=np.uint8)
-    examined = Examined(
-        case.table, case.schema, case.split, Encoded(case.encoded.blocks | {"image:p": pictures})
-    )
+    examined = Examined(case.table, case.schema, case.split, Encoded(case.encoded.blocks | {"image:p": pictures}))
     for check in CHECKS.values():
         assert list(check(examined)) == []
 
 
 def test_rd_20_columns_named_like_internals(found: Any) -> None:
-    columns = noise() | {
-        name: np.random.default_rng(1).normal(size=400) for name in ("numbers", "categories", "row")
-    }
+    columns = noise() | {name: np.random.default_rng(1).normal(size=400) for name in ("numbers", "categories", "row")}
     assert found("target-leak", columns) == []
     assert found("target-leak", columns | {"__row__": np.where(columns["y"] == "yes", 1.5, 2.5)}) != []
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize(
-    "name", ["@adult", "@california-housing", "@german-credit", "@digits", "@breast-cancer"]
-)
+@pytest.mark.parametrize("name", ["@adult", "@california-housing", "@german-credit", "@digits", "@breast-cancer"])
 def test_no_false_alarms_on_public_sets(name: str) -> None:
     from sounding.data.sources import read_source
 

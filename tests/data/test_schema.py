@@ -163,9 +163,7 @@ def test_what_a_target_is(cells, task, kind):
 
 def test_settings_overrule_and_roles_are_kept_out_of_the_inputs():
     table = mixed()
-    schema = fitted(
-        table, kinds={"age": "category"}, ignore=["said"], weight="size", group="town", time="when"
-    )
+    schema = fitted(table, kinds={"age": "category"}, ignore=["said"], weight="size", group="town", time="when")
     roles = {field.name: field.role for field in schema.fields}
     assert roles == {
         "size": "weight",

@@ -51,9 +51,7 @@ def test_stratified_promises(counts: list[int], validation: float, test: float, 
     recipe = DataRecipe(validation=validation, test=test)
     split, _ = split_of({"x": np.arange(rows) * 0.5, "y": labels}, recipe, seed=seed)
     assert_whole(split, rows)
-    for label, count in zip(
-        np.unique(labels), [int((labels == x).sum()) for x in np.unique(labels)], strict=True
-    ):
+    for label, count in zip(np.unique(labels), [int((labels == x).sum()) for x in np.unique(labels)], strict=True):
         assert (labels[split.train] == label).sum() >= 1  # every class keeps a training row
         for name, fraction in (("test", test), ("validation", validation)):
             got = int((labels[split.parts[name]] == label).sum())
@@ -103,9 +101,7 @@ def test_identifiers_as_target_are_refused_with_both_numbers() -> None:  # TG-07
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_rd_04_too_few_rows(rows: int) -> None:
-    with pytest.raises(
-        DataError, match=rf"{rows} rows? to divide.*train, test, validation\) need 3.*give 3 rows"
-    ):
+    with pytest.raises(DataError, match=rf"{rows} rows? to divide.*train, test, validation\) need 3.*give 3 rows"):
         split_of({"x": [0.5] * rows, "y": ["a", "b"][:rows]})
 
 
@@ -146,17 +142,13 @@ def test_groups_are_never_shared() -> None:
 
 def test_one_large_group_trains() -> None:
     group = np.array(["large"] * 90 + ["b"] * 5 + ["c"] * 5)
-    split, _ = split_of(
-        {"x": np.arange(100) * 0.5, "g": group, "y": np.arange(100) * 0.25}, DataRecipe(group="g")
-    )
+    split, _ = split_of({"x": np.arange(100) * 0.5, "g": group, "y": np.arange(100) * 0.25}, DataRecipe(group="g"))
     assert set(group[split.train]) == {"large"}
 
 
 def test_too_few_groups_names_both_numbers() -> None:
     with pytest.raises(DataError, match=r"2 groups for 3 parts.*3 groups or more"):
-        split_of(
-            {"x": np.arange(9) * 0.5, "g": list("aaaabbbbb"), "y": np.arange(9) * 0.25}, DataRecipe(group="g")
-        )
+        split_of({"x": np.arange(9) * 0.5, "g": list("aaaabbbbb"), "y": np.arange(9) * 0.25}, DataRecipe(group="g"))
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,7 @@ def test_an_unknown_column_names_the_nearest() -> None:
 
 
 def test_a_column_knows_what_means_no_value_and_where_it_is() -> None:
-    one = Table(
-        pa.table({"a": ["1", "NA"], "b": ["NA", ""]}), "a.csv", (Origin("a.csv", 2, 2),), root=Path("x")
-    )
+    one = Table(pa.table({"a": ["1", "NA"], "b": ["NA", ""]}), "a.csv", (Origin("a.csv", 2, 2),), root=Path("x"))
     settings = DataRecipe(missing_in={"b": [""]})
     assert one.column("a", settings).words.to_pylist() == ["1", None]
     assert one.column("b", settings).words.to_pylist() == ["NA", None]
@@ -77,9 +75,7 @@ def test_text_beyond_two_gigabytes_gets_wide_offsets(monkeypatch: pytest.MonkeyP
 
 
 def test_a_part_is_added_below() -> None:
-    above = Table(
-        pa.table({"a": [1, 2], "b": ["x", "y"]}), "train.csv", (Origin("train.csv", 2, 2),), target=("b",)
-    )
+    above = Table(pa.table({"a": [1, 2], "b": ["x", "y"]}), "train.csv", (Origin("train.csv", 2, 2),), target=("b",))
     below = Table(pa.table({"b": ["z"], "c": [0], "a": [3]}), "test.csv", (Origin("test.csv", 1, 2),))
     both = above.with_part("test", below)
     assert both.data.to_pydict() == {"a": [1, 2, 3], "b": ["x", "y", "z"]}

@@ -42,14 +42,8 @@ def test_parses_as_the_standard_library_does(make_column, cell, layout, expected
 
 
 def test_slashed_dates_are_read_only_if_one_cell_settles_the_order(make_column):
-    assert (
-        Date.recognise(make_column(["13/04/2020", "05/06/2021"])).reason
-        == "dates from 2020-04-13 to 2021-06-05"
-    )
-    assert (
-        Date.recognise(make_column(["04/13/2020", "05/06/2021"])).reason
-        == "dates from 2020-04-13 to 2021-05-06"
-    )
+    assert Date.recognise(make_column(["13/04/2020", "05/06/2021"])).reason == "dates from 2020-04-13 to 2021-06-05"
+    assert Date.recognise(make_column(["04/13/2020", "05/06/2021"])).reason == "dates from 2020-04-13 to 2021-05-06"
     doubtful = make_column(["03/04/2020", "05/06/2021"])
     assert Date.recognise(doubtful) is None
     assert Date.near_miss(doubtful).rule == "ambiguous-dates"
@@ -79,9 +73,7 @@ def test_text_and_typed_cells_are_the_same(make_column, every):
     moments = [datetime(2020, 1, day, 3 * day % 24) for day in range(1, 20)]
     typed = make_column(moments)
     written = make_column([moment.isoformat() for moment in moments])
-    ours, theirs = (
-        Date.fit(column, every(column), SETTINGS)[0].encode(column)[0] for column in (typed, written)
-    )
+    ours, theirs = (Date.fit(column, every(column), SETTINGS)[0].encode(column)[0] for column in (typed, written))
     assert np.array_equal(ours, theirs)
 
 

@@ -33,9 +33,7 @@ def make_table(root: Path | None = None, **columns: object) -> Table:
     return Table(data, "x.csv", (Origin("x.csv", len(data), first_line=2),), root)
 
 
-def learn(
-    table: Table, target: str = "y", rows: int | None = None, **settings: object
-) -> tuple[Schema, list[Finding]]:
+def learn(table: Table, target: str = "y", rows: int | None = None, **settings: object) -> tuple[Schema, list[Finding]]:
     recipe = DataRecipe(**settings)
     train = np.arange(len(table) if rows is None else rows)
     return Schema.infer(table, recipe, [target] if target in table.columns else []).fit(table, train, recipe)
@@ -110,9 +108,7 @@ class TestReading:
         assert np.array_equal(blocks[0]["numbers"], blocks[1]["numbers"])
 
     def test_rd24_strings_that_became_missing_are_listed_and_namibia_can_stay(self):
-        table = make_table(
-            x=["1", "NA", "null", "?", ""] * 4, land=["NA", "DE", "FR", "DE", "NA"] * 4, y=LABELS
-        )
+        table = make_table(x=["1", "NA", "null", "?", ""] * 4, land=["NA", "DE", "FR", "DE", "NA"] * 4, y=LABELS)
         _, findings = learn(table)
         found = find(findings, "missing-values")
         assert found.evidence["columns"] == {"x": {"": 4, "?": 4, "NA": 4, "null": 4}, "land": {"NA": 8}}
@@ -162,9 +158,7 @@ class TestReading:
         assert schema.blocks()[0].cardinalities == (3,)
         assert find(findings, "boolean-spelling").evidence["read_as"]["TRUE"] == "yes"
         again = Schema.from_json(schema.to_json())
-        assert np.array_equal(
-            again.encode(table).blocks["categories"], schema.encode(table).blocks["categories"]
-        )
+        assert np.array_equal(again.encode(table).blocks["categories"], schema.encode(table).blocks["categories"])
         assert not [finding for finding in findings if finding.rule == "numbers-and-words"]
 
 
@@ -187,9 +181,7 @@ class TestTargets:
         assert '"Yes" (10 rows) and "yes" (5 rows)' in found.title
         assert found.remedy.set == {"data.labels": {"yes": "Yes"}}
         assert schema["y"].fitted.classes == ("Yes", "no", "yes")
-        mended, findings = learn(
-            make_table(x=COUNTING, y=["Yes", "yes ", "no", "Yes"] * 5), labels={"yes": "Yes"}
-        )
+        mended, findings = learn(make_table(x=COUNTING, y=["Yes", "yes ", "no", "Yes"] * 5), labels={"yes": "Yes"})
         assert mended["y"].fitted.classes == ("Yes", "no")
         assert findings == []
 
@@ -407,9 +399,7 @@ class TestPictures:
     @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
     def test_im11_first_of_several_frames(self, kind):
         frames = [Pillow.new("RGB", (8, 12), colour) for colour in ("red", "blue")]
-        table = make_table(
-            image=pa.array([encoded(frames[0], kind, save_all=True, append_images=frames[1:])])
-        )
+        table = make_table(image=pa.array([encoded(frames[0], kind, save_all=True, append_images=frames[1:])]))
         schema, _ = learn(table)
         result = schema.encode(table)
         assert result.blocks["image:image"][0, :, 0, 0].tolist() == [255, 0, 0]
@@ -437,9 +427,7 @@ class TestPictures:
         ],
     )
     def test_im14_im16_formats_that_are_not_opened(self, start, named, tmp_path):
-        with pytest.raises(
-            DataError, match=f'"odd.png" is not a picture: its content is .*{named}|odd.png.*{named}'
-        ):
+        with pytest.raises(DataError, match=f'"odd.png" is not a picture: its content is .*{named}|odd.png.*{named}'):
             look(start + b"\0" * 100, "odd.png", tmp_path)
 
     @pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "EPS", "SGI"])

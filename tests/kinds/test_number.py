@@ -35,9 +35,7 @@ def test_training_values_become_the_normal_scores_of_their_ranks(make_column):
 def test_agrees_with_scikit_learn_where_that_does_not_clip(make_column):
     values = np.random.default_rng(1).normal(size=5000) ** 3
     new = np.quantile(values, np.linspace(0.02, 0.98, 50))
-    theirs = QuantileTransformer(n_quantiles=166, output_distribution="normal", subsample=10**9).fit(
-        values[:, None]
-    )
+    theirs = QuantileTransformer(n_quantiles=166, output_distribution="normal", subsample=10**9).fit(values[:, None])
     ours, _ = fit(make_column(values)).encode(make_column(new))
     assert np.abs(ours[:, 0] - theirs.transform(new[:, None])[:, 0]).max() < 0.05
 
@@ -137,9 +135,7 @@ def test_numbers_as_people_write_them(make_column, cells, sign, expected):
 
 
 def test_recognises_what_it_should_and_nothing_else(make_column):
-    assert (
-        Number.recognise(make_column(["17", "-2.5", "1e3", "?", " 4 "])).reason == "numbers from -2.5 to 1000"
-    )
+    assert Number.recognise(make_column(["17", "-2.5", "1e3", "?", " 4 "])).reason == "numbers from -2.5 to 1000"
     assert Number.recognise(make_column([1, 2, None])).reason == "numbers from 1 to 2"
     assert Number.recognise(make_column(pa.array([True, False]))) is None
     assert Number.recognise(make_column(["1", "x"])) is None

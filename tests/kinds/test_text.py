@@ -76,10 +76,9 @@ def test_pieces_are_hashed_character_ngrams_of_each_word(make_column, every):
     assert codes[..., 1:].max() < block.piece_buckets
 
     def slowly(word: str) -> list[int]:
-        found = []
-        for size in (3, 4, 5):
-            for at in range(len(word) + 2 - size + 1):
-                found.append(1 + zlib.crc32(f"<{word}>"[at : at + size].encode()) % (block.piece_buckets - 1))
+        marked = f"<{word}>"
+        parts = [marked[at : at + size] for size in (3, 4, 5) for at in range(len(word) + 2 - size + 1)]
+        found = [1 + zlib.crc32(part.encode()) % (block.piece_buckets - 1) for part in parts]
         return (found + [0] * PIECES)[:PIECES]
 
     for row, words in enumerate([["chat"], ["chats", "at"], []]):

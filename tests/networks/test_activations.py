@@ -30,9 +30,7 @@ def test_it_computes_its_formula(name: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(
-        ValueError, match=r'unknown activation "rellu"; did you mean "relu"\? There are: relu, '
-    ):
+    with pytest.raises(ValueError, match=r'unknown activation "rellu"; did you mean "relu"\? There are: relu, '):
         build_activation("rellu")
 
 

@@ -38,9 +38,7 @@ def test_buckets_are_used_evenly() -> None:
     tokens = torch.cartesian_prod(torch.arange(1, 200), torch.arange(1, 200))
     counts = hash_phrases(tokens, 2, 1009).flatten().bincount(minlength=1009).double()
     mean = len(tokens) / 1009
-    assert (
-        counts.var().item() < 1.5 * mean
-    )  # a random hash has the variance of a Poisson count, which is its mean
+    assert counts.var().item() < 1.5 * mean  # a random hash has the variance of a Poisson count, which is its mean
 
 
 def test_features_are_the_mean_over_words_and_phrases() -> None:

@@ -23,9 +23,7 @@ def test_one_stage_is_the_textbook_formula() -> None:
     torch.testing.assert_close(network.forward_features(x), hidden.mean(2))
 
 
-@pytest.mark.parametrize(
-    "size", [(1, 1), (1, 7), (8, 8), (28, 28), (33, 47), (64, 64), (65, 200), (256, 256)]
-)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (8, 8), (28, 28), (33, 47), (64, 64), (65, 200), (256, 256)])
 def test_pictures_of_any_size_and_cost_that_stays_in_bounds(size: tuple[int, int]) -> None:
     network = ConvolutionalNetwork(3, 2, picture_size=size, hidden_sizes=[4, 8, 8], depth=1).eval()
     largest = 0
@@ -42,9 +40,7 @@ def test_pictures_of_any_size_and_cost_that_stays_in_bounds(size: tuple[int, int
 
 @pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
 def test_normalizations(normalization: str) -> None:
-    network = ConvolutionalNetwork(
-        1, 2, picture_size=(8, 8), hidden_sizes=[4, 4], normalization=normalization
-    )
+    network = ConvolutionalNetwork(1, 2, picture_size=(8, 8), hidden_sizes=[4, 4], normalization=normalization)
     kinds = {"none": nn.Identity, "batch": nn.BatchNorm2d, "layer": nn.GroupNorm}
     assert len(layers_of(network, kinds[normalization])) == 4
 

@@ -88,9 +88,7 @@ def test_unknown_names_are_told(option: str) -> None:
 
 
 def test_pictures_are_read_as_rows_of_pixels() -> None:
-    network = PictureFeedForward(
-        2, 3, picture_size=(4, 5), hidden_sizes=[6], normalization="none", dropout=0.0
-    )
+    network = PictureFeedForward(2, 3, picture_size=(4, 5), hidden_sizes=[6], normalization="none", dropout=0.0)
     plain = FeedForward(40, 3, hidden_sizes=[6])
     plain.load_state_dict(network.state_dict())
     x = torch.randn(7, 2, 4, 5)

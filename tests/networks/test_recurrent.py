@@ -20,9 +20,7 @@ def make_sequences() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_it_agrees_with_torch_on_each_sequence_alone(cell: str, bidirectional: bool, pooling: str) -> None:
     values, lengths = make_sequences()
-    encoder = RecurrentEncoder(
-        5, cell=cell, hidden_sizes=[6, 6], bidirectional=bidirectional, pooling=pooling
-    )
+    encoder = RecurrentEncoder(5, cell=cell, hidden_sizes=[6, 6], bidirectional=bidirectional, pooling=pooling)
     oracle = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](
         5, 6, num_layers=2, bidirectional=bidirectional, batch_first=True
     )
@@ -33,9 +31,7 @@ def test_it_agrees_with_torch_on_each_sequence_alone(cell: str, bidirectional: b
         expected = {
             "mean": outputs[0].mean(0),
             "max": outputs[0].amax(0),
-            "last": torch.cat(
-                [outputs[0, -1, :6], outputs[0, 0, 6:]]
-            ),  # the backward direction ends at the start
+            "last": torch.cat([outputs[0, -1, :6], outputs[0, 0, 6:]]),  # the backward direction ends at the start
         }[pooling]
         torch.testing.assert_close(encoder(values, lengths)[row], expected)
 

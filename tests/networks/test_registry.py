@@ -34,11 +34,7 @@ def test_every_network_class_can_be_reached() -> None:
     for name in modules():
         module = importlib.import_module(f"sounding.networks.{name}")
         for key, value in vars(module).items():
-            if (
-                isinstance(value, type)
-                and issubclass(value, nn.Module)
-                and hasattr(value, "forward_features")
-            ):
+            if isinstance(value, type) and issubclass(value, nn.Module) and hasattr(value, "forward_features"):
                 assert key in networks.__all__
 
 

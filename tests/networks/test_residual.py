@@ -50,9 +50,7 @@ def test_the_first_stage_halves_what_entered_whole_and_is_not_tiny(side: int, le
 
 def test_the_stem_may_be_narrower_than_the_first_stage() -> None:
     sizes = {
-        stem: ResNet(3, 10, picture_size=(8, 8), stem_size=stem, hidden_sizes=[24], depths=[1])
-        .stem[0]
-        .out_channels
+        stem: ResNet(3, 10, picture_size=(8, 8), stem_size=stem, hidden_sizes=[24], depths=[1]).stem[0].out_channels
         for stem in (0, 7)
     }
     assert sizes == {0: 24, 7: 7}
@@ -77,9 +75,7 @@ def test_a_block_is_the_formula_of_the_paper(average: bool) -> None:
 
     def norm(x: torch.Tensor, layer: nn.BatchNorm2d) -> torch.Tensor:
         scale = layer.weight / (layer.running_var + layer.eps).sqrt()
-        return (x - layer.running_mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1) + layer.bias.view(
-            1, -1, 1, 1
-        )
+        return (x - layer.running_mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1) + layer.bias.view(1, -1, 1, 1)
 
     x = torch.randn(2, 2, 7, 7)
     first, norm1, _, second, norm2 = block.change
@@ -115,6 +111,4 @@ def test_grey_pictures_in_channels_last_give_the_same_answer() -> None:
     x = torch.randn(2, 1, 28, 28)
     expected = network(x)
     network = network.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(
-        network(x.to(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(network(x.to(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5)

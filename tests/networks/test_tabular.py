@@ -27,9 +27,7 @@ def test_columns_are_numbers_then_one_hot_or_embedded_categories() -> None:
 
 @pytest.mark.parametrize("build", [TabularFeedForward, TabularEnsemble])
 @pytest.mark.parametrize(("numbers", "cardinalities"), [(0, [3, 5]), (4, [])])
-def test_either_kind_of_column_may_be_absent(
-    build: type[nn.Module], numbers: int, cardinalities: list[int]
-) -> None:
+def test_either_kind_of_column_may_be_absent(build: type[nn.Module], numbers: int, cardinalities: list[int]) -> None:
     network = build(numbers, cardinalities, 2, hidden_sizes=[8])
     categories = torch.zeros(6, len(cardinalities), dtype=torch.int64)
     network(torch.randn(6, numbers), categories).sum().backward()

@@ -48,10 +48,7 @@ def slow_attention(attention: Attention, sequence: Tensor, rotary: bool) -> Tens
             for there in range(length):
                 question, key = questions[here, part], keys[there, part]
                 if rotary:  # as complex numbers: turned by place times frequency
-                    turned = (
-                        torch.view_as_complex(question.view(-1, 2))
-                        * torch.view_as_complex(key.view(-1, 2)).conj()
-                    )
+                    turned = torch.view_as_complex(question.view(-1, 2)) * torch.view_as_complex(key.view(-1, 2)).conj()
                     frequencies = 10_000 ** -(torch.arange(0, width, 2) / width)
                     scores.append((turned * torch.exp(1j * (here - there) * frequencies)).sum().real)
                 else:
@@ -74,9 +71,7 @@ def test_attention_agrees_with_the_slow_way(rotary: bool) -> None:
 def test_a_layer_agrees_with_torch() -> None:
     values, real = make_values()
     layer = TransformerLayer(16, 4, 32, "gelu", 0.1).eval()
-    oracle = nn.TransformerEncoderLayer(
-        16, 4, 32, activation="gelu", batch_first=True, norm_first=True
-    ).train()
+    oracle = nn.TransformerEncoderLayer(16, 4, 32, activation="gelu", batch_first=True, norm_first=True).train()
     for module in oracle.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -94,9 +89,7 @@ def test_a_layer_agrees_with_torch() -> None:
         {theirs + kind: ours[own + kind] for theirs, own in names.items() for kind in ("weight", "bias")}
     )
     expected = oracle(values, src_key_padding_mask=~real)
-    torch.testing.assert_close(
-        layer(values, real[:, None, None], None)[real], expected[real], rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(layer(values, real[:, None, None], None)[real], expected[real], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -125,9 +125,7 @@ def tumours_results() -> Results:
     for example in fitted["examples"]:
         row = source.data[example["row"]]
         example |= {"file": "tumours.csv", "line": example["row"] + 2}
-        example["cells"] = {
-            str(name): f"{value:.6g}" for name, value in zip(source.feature_names, row, strict=True)
-        }
+        example["cells"] = {str(name): f"{value:.6g}" for name, value in zip(source.feature_names, row, strict=True)}
     found = [
         Finding(
             rule="related-columns",
@@ -151,9 +149,7 @@ def tumours_results() -> Results:
             title="worst perimeter alone gives diagnosis away",
             evidence={"column": "worst perimeter", "roc_auc": 0.9755, "rows": [17, 402, 951]},
             meaning="If it is only known after the diagnosis, the result will not hold for new patients.",
-            remedy=Remedy(
-                "Leave it out unless it is known beforehand.", {"data.ignore": ["worst perimeter"]}
-            ),
+            remedy=Remedy("Leave it out unless it is known beforehand.", {"data.ignore": ["worst perimeter"]}),
         ),
     ]
     return {
@@ -225,9 +221,7 @@ def diabetes_results() -> Results:
                 "prediction": float(predicted[rows[i]]),
                 "confidence": None,
                 "loss": float(errors[i] ** 2),
-                "cells": {
-                    name: float(value) for name, value in zip(source.feature_names, x[rows[i]], strict=True)
-                },
+                "cells": {name: float(value) for name, value in zip(source.feature_names, x[rows[i]], strict=True)},
             }
             for i in worst
         ],
@@ -286,9 +280,7 @@ def _classification(x: NDArray[Any], y: NDArray[Any], names: list[str], epochs: 
         **trained,
         **_compared(simple, x, y, parts, measure, probabilities, "accuracy"),
         "task": "classification",
-        "metrics": {
-            part: measure(parts[part], probabilities[parts[part]]) for part in ("validation", "test")
-        },
+        "metrics": {part: measure(parts[part], probabilities[parts[part]]) for part in ("validation", "test")},
         "intervals": {"test": _intervals(rows, probabilities, measure)},
         "headline": {"metric": "accuracy", "higher_is_better": True},
         "data": {"rows": {part: len(indices) for part, indices in parts.items()}, "notes": []},
@@ -330,9 +322,7 @@ def _train(
     outputs: int = 1,
 ) -> tuple[NDArray[Any], Results]:
     torch.manual_seed(0)
-    inputs = torch.tensor(
-        (x - x[parts["train"]].mean(0)) / (x[parts["train"]].std(0) + 1e-6), dtype=torch.float32
-    )
+    inputs = torch.tensor((x - x[parts["train"]].mean(0)) / (x[parts["train"]].std(0) + 1e-6), dtype=torch.float32)
     network = torch.nn.Sequential(
         torch.nn.Linear(x.shape[1], 48), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(48, outputs)
     )
@@ -408,10 +398,7 @@ def _intervals(
 ) -> dict[str, list[float]]:
     draws = np.random.default_rng(0).integers(len(rows), size=(20, len(rows)))
     measured = [measure(rows[draw], answers[rows[draw]]) for draw in draws]
-    return {
-        name: np.quantile([values[name] for values in measured], [0.025, 0.975]).tolist()
-        for name in measured[0]
-    }
+    return {name: np.quantile([values[name] for values in measured], [0.025, 0.975]).tolist() for name in measured[0]}
 
 
 def _compared(

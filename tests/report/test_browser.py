@@ -130,9 +130,7 @@ def browser() -> Iterator[Browser]:
 
 def test_a_page_that_loads_something_would_be_noticed(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(
-        '<!doctype html><img src="http://127.0.0.1:9/x.png"><script>console.log(1); gone()</script>'
-    )
+    page.write_text('<!doctype html><img src="http://127.0.0.1:9/x.png"><script>console.log(1); gone()</script>')
     browser.open(page, width=1280)
     assert browser.requests() == ["http://127.0.0.1:9/x.png"]
     assert len(browser.complaints()) >= 2
@@ -160,12 +158,8 @@ def test_the_page_is_quiet_fits_and_follows_the_colours_of_the_user(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_names_that_look_like_code_do_nothing(
-    browser: Browser, tmp_path: Path, tumours: Any, width: int
-) -> None:
-    payload = (
-        "</title></style><script>document.taken=1</script><img src=http://127.0.0.1:9/ onerror='taken=1'>"
-    )
+def test_names_that_look_like_code_do_nothing(browser: Browser, tmp_path: Path, tumours: Any, width: int) -> None:
+    payload = "</title></style><script>document.taken=1</script><img src=http://127.0.0.1:9/ onerror='taken=1'>"
     hostile = json.loads(json.dumps(tumours).replace("worst", json.dumps(payload)[1:-1]))
     hostile["run"] = f"runs/{payload}"
     page = tmp_path / "page.html"

@@ -22,9 +22,7 @@ def test_a_card_says_data_metrics_with_intervals_findings_and_limits(tumours: di
 
 
 def test_a_card_is_strict_json_whatever_was_measured() -> None:
-    written = card(
-        {"metrics": {"test": {"log_loss": float("nan"), "accuracy": 0.5}}, "data": {"rows": {"test": 3}}}
-    )
+    written = card({"metrics": {"test": {"log_loss": float("nan"), "accuracy": 0.5}}, "data": {"rows": {"test": 3}}})
     text = json.dumps(written, allow_nan=False)
     assert json.loads(text)["metrics"]["test"] == {"log_loss": {"value": None}, "accuracy": {"value": 0.5}}
 

@@ -12,9 +12,7 @@ NAN = float("nan")
 
 
 def test_values_that_are_not_finite_leave_a_gap() -> None:
-    chart = figures.line_chart(
-        "Loss", [1, 2, 3, 4, 5], [Line("training", [3.0, 2.0, NAN, 1.0, None])], x_label="epoch"
-    )
+    chart = figures.line_chart("Loss", [1, 2, 3, 4, 5], [Line("training", [3.0, 2.0, NAN, 1.0, None])], x_label="epoch")
     (path,) = re.findall(r'<path d="([^"]*)" class="line', chart)
     assert path.count("M") == 2  # the pen is lifted once
     assert path.count("L") == 1
@@ -23,9 +21,7 @@ def test_values_that_are_not_finite_leave_a_gap() -> None:
 
 def test_a_long_history_is_drawn_with_bounded_markup() -> None:
     many = list(range(200_000))
-    chart = figures.line_chart(
-        "Loss", many, [Line("training", many)], x_label="epoch", mark=10, mark_label="best"
-    )
+    chart = figures.line_chart("Loss", many, [Line("training", many)], x_label="epoch", mark=10, mark_label="best")
     assert len(chart) < 120_000
 
 
@@ -69,13 +65,9 @@ DRAWINGS: dict[str, Callable[[str], Markup]] = {
     "line_chart": lambda t: figures.line_chart(
         t, [1, 2], [Line(t, [1.0, 2.0])], x_label=t, mark=1, mark_label=t, show=lambda value: t
     ),
-    "interval_chart": lambda t: figures.interval_chart(
-        t, [Measured(t, 1.0, [0.5, 2.0], t)], x_label=t, zero=True
-    ),
+    "interval_chart": lambda t: figures.interval_chart(t, [Measured(t, 1.0, [0.5, 2.0], t)], x_label=t, zero=True),
     "heat_map": lambda t: figures.heat_map([t, "b"], [[1, 2], [3, 4]]),
-    "calibration_chart": lambda t: figures.calibration_chart(
-        [{"confidence": 0.5, "accuracy": 0.4, "count": 3}]
-    ),
+    "calibration_chart": lambda t: figures.calibration_chart([{"confidence": 0.5, "accuracy": 0.4, "count": 3}]),
     "scatter_chart": lambda t: figures.scatter_chart([1, 2], [2, 1], unit=t),
     "histogram": lambda t: figures.histogram(t, [0, 1, 2], [3, 4], x_label=t, zero=True),
     "sparkline": lambda t: figures.sparkline([0, 1, 2], [3, 4]),

@@ -68,9 +68,7 @@ def test_every_simple_model_stands_beside_the_network(diabetes: Results) -> None
     for name, scores in diabetes["baseline"].items():
         assert f"{name}: {scores['test']['rmse']:.1f}." in text  # what the chart says in words
     assert "lower is better" in text
-    order = [
-        text.index(f"{name}: ") for name in sorted(diabetes["baseline"], key=lambda n: _rmse(diabetes, n))
-    ]
+    order = [text.index(f"{name}: ") for name in sorted(diabetes["baseline"], key=lambda n: _rmse(diabetes, n))]
     assert order == sorted(order)
 
 
@@ -85,10 +83,7 @@ def test_a_right_answer_among_the_worst_is_not_marked_as_wrong() -> None:
 
 def test_the_gravest_finding_comes_first(tumours: Results) -> None:
     text = Page(render(tumours)).text
-    order = [
-        text.index(title)
-        for title in ("alone gives diagnosis away", "57 rows measure", "say nearly the same")
-    ]
+    order = [text.index(title) for title in ("alone gives diagnosis away", "57 rows measure", "say nearly the same")]
     assert order == sorted(order)
     assert "--set data.test=0.3" in text
 
@@ -119,9 +114,7 @@ def test_the_page_asks_for_nothing_and_runs_nothing(results: Results, recipe_tom
     page = Page(text)
     assert "http" not in re.sub(r"http-equiv", "", text)
     assert not {"script", "iframe", "object", "embed", "base", "form"} & set(page.tags)
-    addresses = [
-        value for _, name, value in page.attributes if name in {"src", "href", "xlink:href", "srcset"}
-    ]
+    addresses = [value for _, name, value in page.attributes if name in {"src", "href", "xlink:href", "srcset"}]
     assert all(address.startswith(("#", "data:image/")) for address in addresses)
     assert "url(" not in text
     assert "@import" not in text
@@ -172,9 +165,7 @@ def test_text_from_the_data_is_shown_as_text(results: Results, payload: str) -> 
     hostile = Page(render(poisoned(results, payload), payload))
     assert hostile.tags == tame.tags  # no extra node
     assert not [name for _, name, _ in hostile.attributes if name.startswith("on") or name == "style"]
-    assert not [
-        value for _, name, value in hostile.attributes if name in {"href", "src"} and payload in value
-    ]
+    assert not [value for _, name, value in hostile.attributes if name in {"href", "src"} and payload in value]
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e\ud800]", hostile.text)
     if payload.isprintable():
         assert payload in hostile.text
@@ -198,13 +189,7 @@ def test_only_bitmaps_inside_the_page_are_pictures(uri: Any, expected: bool) -> 
 
 def every_path(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of every value; of lists only the first item is followed."""
-    items = (
-        values.items()
-        if isinstance(values, dict)
-        else enumerate(values[:1])
-        if isinstance(values, list)
-        else ()
-    )
+    items = values.items() if isinstance(values, dict) else enumerate(values[:1]) if isinstance(values, list) else ()
     for key, item in items:
         yield (*path, key)
         yield from every_path(item, (*path, key))
@@ -257,9 +242,7 @@ def test_a_huge_run_gives_a_page_of_bounded_size_in_bounded_time(digits: Results
             },
             "scatter": {"truth": list(range(100_000)), "prediction": list(range(100_000))},
         },
-        "data": {
-            "columns": [{"name": f"column {i}", "kind": "number", "role": "input"} for i in range(columns)]
-        },
+        "data": {"columns": [{"name": f"column {i}", "kind": "number", "role": "input"} for i in range(columns)]},
         "findings": [{"severity": "info", "title": f"note {i}"} for i in range(5000)],
         "network_summary": [{"name": f"layer {i}", "type": "Linear", "parameters": i} for i in range(5000)],
     }
@@ -322,8 +305,7 @@ def test_a_folder_without_results_is_named(tmp_path: Path, content: str | None) 
 def test_text_can_be_read_in_light_dark_and_print(digits: Results) -> None:
     style = re.findall(r"<style>(.*?)</style>", render(digits), re.DOTALL)[0]
     light, dark, print_ = (
-        dict(re.findall(r"--([\w-]+): (#\w+)", block))
-        for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+        dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     )
     for colours in (light, dark, print_):
         for text in ("ink", "soft", "accent", "error", "warning", "info"):

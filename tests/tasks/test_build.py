@@ -14,9 +14,7 @@ from sounding.tasks import arrange, build_network, choose_network
 
 NUMBERS = Block("numbers", "numbers", ("a", "b"), features=("a", "b"), bins=((-1.0, 0.0, 1.0), (0.0, 1.0)))
 CATEGORIES = Block("categories", "categories", ("c",), cardinalities=(4,))
-PICTURE = Block(
-    "image:p", "pictures", ("p",), channels=3, height=8, width=9, mean=(51.0,) * 3, std=(25.5,) * 3
-)
+PICTURE = Block("image:p", "pictures", ("p",), channels=3, height=8, width=9, mean=(51.0,) * 3, std=(25.5,) * 3)
 TEXT = Block("text:t", "tokens", ("t",), vocabulary_size=50, length=6)
 PIECES = Block("text:q", "tokens", ("q",), vocabulary_size=50, length=6, piece_buckets=30)
 OTHER_TEXT = Block("text:s", "tokens", ("s",), vocabulary_size=20, length=4)
@@ -29,18 +27,16 @@ def encoded(blocks: list[Block], rows: int = 5) -> dict[str, np.ndarray]:
         if block.form == "numbers":
             arrays[block.name] = draw.normal(size=(rows, len(block.features))).astype(np.float32)
         elif block.form == "categories":
-            arrays[block.name] = draw.integers(
-                block.cardinalities, size=(rows, len(block.cardinalities))
-            ).astype(np.int32)
+            arrays[block.name] = draw.integers(block.cardinalities, size=(rows, len(block.cardinalities))).astype(
+                np.int32
+            )
         elif block.form == "pictures":
             shape = (rows, block.channels, block.height, block.width)
             arrays[block.name] = draw.integers(256, size=shape, dtype=np.uint8)
         else:
             tokens = draw.integers(1, block.vocabulary_size, size=(rows, block.length)).astype(np.int32)
             pieces = draw.integers(block.piece_buckets or 1, size=(rows, block.length, 4)).astype(np.int32)
-            arrays[block.name] = (
-                np.append(tokens[..., None], pieces, axis=2) if block.piece_buckets else tokens
-            )
+            arrays[block.name] = np.append(tokens[..., None], pieces, axis=2) if block.piece_buckets else tokens
     return arrays
 
 
@@ -83,9 +79,7 @@ def test_every_network_can_be_asked_for(name: str) -> None:
 
 
 def test_the_named_network_stands_among_defaults() -> None:
-    network = build_network(
-        [TEXT, NUMBERS], 2, NetworkRecipe(name="recurrent", options={"hidden_sizes": [7]})
-    )
+    network = build_network([TEXT, NUMBERS], 2, NetworkRecipe(name="recurrent", options={"hidden_sizes": [7]}))
     assert isinstance(network, CompositeNetwork)
     kinds = [type(part).__name__ for part in network.parts]
     assert kinds == ["TabularEnsemble", "RecurrentNetwork"]
@@ -101,9 +95,7 @@ def test_options_reach_the_network() -> None:
 
 
 def test_numbers_can_enter_as_they_are() -> None:
-    plain = build_network(
-        [NUMBERS], 2, NetworkRecipe(name="feedforward", options={"number_embedding_size": 0})
-    )
+    plain = build_network([NUMBERS], 2, NetworkRecipe(name="feedforward", options={"number_embedding_size": 0}))
     assert plain.columns.sizes == [1, 1]  # type: ignore[union-attr]
     embedded = build_network([NUMBERS], 2, NetworkRecipe(name="feedforward"))
     assert embedded.columns.sizes == [16, 16]  # type: ignore[union-attr]

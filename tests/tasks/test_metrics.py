@@ -78,9 +78,7 @@ class TestAgainstScikitLearn:
         assert ours.mae(said, truth, w) == pytest.approx(
             oracle.mean_absolute_error(truth, said, sample_weight=w), abs=1e-9
         )
-        assert ours.r2(said, truth, w) == pytest.approx(
-            oracle.r2_score(truth, said, sample_weight=w), abs=1e-6
-        )
+        assert ours.r2(said, truth, w) == pytest.approx(oracle.r2_score(truth, said, sample_weight=w), abs=1e-6)
 
 
 def test_many_weightings_at_once_agree_with_one_at_a_time() -> None:
@@ -97,9 +95,7 @@ def test_a_row_with_weight_three_counts_as_three_rows() -> None:
     p, y, w = sample(3)
     repeated = np.repeat(np.arange(len(y)), w.astype(int))
     for name, value in ours.classification_metrics(p, y, w).items():
-        assert value == pytest.approx(
-            ours.classification_metrics(p[repeated], y[repeated])[name], abs=1e-12
-        ), name
+        assert value == pytest.approx(ours.classification_metrics(p[repeated], y[repeated])[name], abs=1e-12), name
 
 
 def slow_calibration_error(p: np.ndarray, y: np.ndarray, bins: int) -> float:
@@ -117,9 +113,7 @@ def slow_calibration_error(p: np.ndarray, y: np.ndarray, bins: int) -> float:
 @pytest.mark.parametrize("bins", [5, 15])
 def test_calibration_error(bins: int) -> None:
     p, y, _ = sample(4, digits=None)
-    assert ours.calibration_error(p, y, bins=bins) == pytest.approx(
-        slow_calibration_error(p, y, bins), abs=1e-12
-    )
+    assert ours.calibration_error(p, y, bins=bins) == pytest.approx(slow_calibration_error(p, y, bins), abs=1e-12)
 
 
 def test_perfect_and_perfectly_wrong() -> None:
@@ -180,9 +174,7 @@ def test_interval_of_the_area_under_the_curve_is_as_wide_as_repeated_experiments
         return np.stack([1 - yes, yes], axis=1), y
 
     spread = np.std([ours.roc_auc(*experiment(seed), positive=1) for seed in range(400)])
-    values = ours.bootstrap(
-        ours.classification_metrics, *experiment(0), samples=400, seed=0, names={"roc_auc"}
-    )
+    values = ours.bootstrap(ours.classification_metrics, *experiment(0), samples=400, seed=0, names={"roc_auc"})
     assert np.std(values["roc_auc"]) == pytest.approx(spread, rel=0.2)
 
 
@@ -199,9 +191,7 @@ def test_a_difference_is_paired() -> None:
 
 def test_bootstrap_repeats_and_depends_on_the_seed() -> None:
     p, y, _ = sample(2)
-    one, two, other = (
-        ours.bootstrap_intervals(ours.classification_metrics, p, y, 50, seed) for seed in (1, 1, 2)
-    )
+    one, two, other = (ours.bootstrap_intervals(ours.classification_metrics, p, y, 50, seed) for seed in (1, 1, 2))
     assert one == two
     assert one != other
 

@@ -37,9 +37,7 @@ def test_predictions_are_in_the_users_units(case: Any) -> None:
 def test_loss_is_the_squared_error_of_each_member(case: Any) -> None:
     target = torch.tensor([0.0, 1.0])
     assert case.task.loss(torch.tensor([[0.5], [0.0]]), target) == pytest.approx((0.25 + 1) / 2)
-    members = torch.tensor(
-        [[[-1.0], [1.0]], [[1.0], [1.0]]]
-    )  # the mean of the first row's members would be perfect
+    members = torch.tensor([[[-1.0], [1.0]], [[1.0], [1.0]]])  # the mean of the first row's members would be perfect
     assert case.task.loss(members, target) == pytest.approx(0.5)
 
 

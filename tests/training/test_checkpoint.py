@@ -273,9 +273,7 @@ def test_dying_before_any_single_operation_leaves_the_old_or_the_new_one(tmp_pat
 
 def test_keys_and_shapes_are_compared_up_to_ten():
     wanted = {f"layer{i}.weight": torch.zeros(2) for i in range(12)}
-    with pytest.raises(
-        DamagedError, match=r"layer9\.weight is missing, and 3 more; it belongs to another network"
-    ):
+    with pytest.raises(DamagedError, match=r"layer9\.weight is missing, and 3 more; it belongs to another network"):
         check_tensors({"other": torch.zeros(1)}, wanted)
     with pytest.raises(DamagedError, match=r"w has shape \(3,\), not \(2,\)"):
         check_tensors({"w": torch.zeros(3)}, {"w": torch.zeros(2)})

@@ -18,9 +18,7 @@ X = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([1.0, -2.0, 0.5, 0.0])
 
 
-def regression(
-    *, dropout: float = 0.0, lr: float = 0.05, clip_norm: float = 0.0, schedule=lambda p: 1.0
-) -> Player:
+def regression(*, dropout: float = 0.0, lr: float = 0.05, clip_norm: float = 0.0, schedule=lambda p: 1.0) -> Player:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1), nn.Flatten(0))
 
@@ -82,9 +80,7 @@ def test_records_say_what_happened():
     assert sizes == [16, 16, 16, 2]
     by_hand = sum(r.loss * size for r, size in zip(steps[:4], sizes, strict=True)) / 50
     assert epochs[0].train_loss == pytest.approx(by_hand, abs=1e-12)
-    assert epochs[0].train_loss != pytest.approx(
-        sum(r.loss for r in steps[:4]) / 4
-    )  # the small batch counts less
+    assert epochs[0].train_loss != pytest.approx(sum(r.loss for r in steps[:4]) / 4)  # the small batch counts less
 
 
 def test_gradient_norm_is_the_one_before_clipping():
@@ -168,9 +164,7 @@ def test_validation_comes_after_each_epoch_and_its_draws_are_its_own():
         draws.append(torch.rand(()).item())
         return {"score": float(epoch)}
 
-    records = [
-        r for r in train([regression()], data(), epochs=2, validate=validate) if isinstance(r, EpochRecord)
-    ]
+    records = [r for r in train([regression()], data(), epochs=2, validate=validate) if isinstance(r, EpochRecord)]
     assert [record.validation for record in records] == [{"score": 0.0}, {"score": 1.0}]
     list(train([regression()], data(), epochs=2, validate=validate))
     assert draws[:2] == draws[2:]

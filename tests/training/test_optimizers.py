@@ -77,9 +77,7 @@ def test_norms_biases_and_embeddings_are_not_decayed():
             super().__init__()
             self.member_bias = nn.Parameter(torch.zeros(4, 3))  # a matrix, and yet a bias
 
-    network = nn.Sequential(
-        nn.Embedding(7, 4), nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm((2, 3)), Odd()
-    )
+    network = nn.Sequential(nn.Embedding(7, 4), nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm((2, 3)), Odd())
     decayed, others = parameter_groups(network, 0.5)
     assert [tuple(p.shape) for p in decayed["params"]] == [(2, 1, 3, 3)]
     assert decayed["weight_decay"] == 0.5

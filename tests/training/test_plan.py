@@ -14,9 +14,7 @@ PICTURES = Batch((torch.rand(8, 3, 8, 8),), torch.zeros(8, dtype=torch.long), No
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(144, 2)
-    ).eval()
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(144, 2)).eval()
 
 
 def test_leaves_weights_modes_threads_and_the_generator_alone():
@@ -28,10 +26,7 @@ def test_leaves_weights_modes_threads_and_the_generator_alone():
     assert torch.get_num_threads() == threads
     assert not any(layer.training for layer in measured)
     assert all(parameter.grad is None for parameter in measured.parameters())
-    assert all(
-        a.equal(b)
-        for a, b in zip(measured.state_dict().values(), network().state_dict().values(), strict=True)
-    )
+    assert all(a.equal(b) for a, b in zip(measured.state_dict().values(), network().state_dict().values(), strict=True))
 
 
 def test_the_table_holds_every_candidate_and_its_settings_are_recipe_keys():
@@ -51,10 +46,11 @@ def test_layouts_are_tried_for_pictures_only():
 
 def test_the_fastest_wins_only_if_it_pays(monkeypatch):
     def milliseconds(of: dict[tuple[str, bool], float]):
-        monkeypatch.setattr(
-            module, "_step_seconds", lambda n, lo, b, precision, last, *rest: of[precision, last] / 1e3
-        )
-        plan = choose_plan(network(), F.cross_entropy, PICTURES)
+        def step(n, lo, b, precision, last, *rest):
+            return lambda: of[precision, last] / 1e3
+
+        monkeypatch.setattr(module, "_Step", step)
+        plan = choose_plan(network(), F.cross_entropy, PICTURES, seconds=0.01)
         return plan.precision, plan.channels_last, [row["milliseconds"] for row in plan.table]
 
     times = {("float32", False): 10, ("float32", True): 5, ("bfloat16", False): 20, ("bfloat16", True): 4}

@@ -28,9 +28,7 @@ def test_plain_lines_where_there_is_no_terminal(monkeypatch):
     with ProgressBar(3, stream=stream) as bar:
         bar(StepRecord(0, 0, "network", 0.7, None, 1e-3, ROWS, 0.1))
         bar(epoch(0))
-    assert stream.getvalue() == (
-        "epoch 1/3  train loss 0.5  validation  loss 0.25  accuracy 0.9  lr 0.001  2.0 s\n"
-    )
+    assert stream.getvalue() == ("epoch 1/3  train loss 0.5  validation  loss 0.25  accuracy 0.9  lr 0.001  2.0 s\n")
 
 
 def test_quick_epochs_do_not_fill_a_log_and_the_last_is_always_there():

@@ -45,9 +45,7 @@ def test_equals_torch(name, theirs):
 
 
 def test_one_cycle_equals_torch_which_counts_to_the_last_step():
-    theirs = rates_of(
-        lambda o: S.OneCycleLR(o, max_lr=1.0, total_steps=STEPS + 1, pct_start=12 / (STEPS + 1))
-    )
+    theirs = rates_of(lambda o: S.OneCycleLR(o, max_lr=1.0, total_steps=STEPS + 1, pct_start=12 / (STEPS + 1)))
     # torch puts the peak at pct_start * total_steps - 1, and progress 1 at step total_steps - 1
     schedule = build_schedule("one_cycle", warmup=(12 - 1) / STEPS)
     assert [schedule(step / STEPS) for step in range(STEPS)] == pytest.approx(theirs, abs=1e-12)

@@ -131,18 +131,12 @@ def test_any_loss_and_weights_as_a_third_argument():
 
 
 def test_validation_loss_and_metrics_are_those_of_all_rows_at_once():
-    t = trainer(
-        metrics=lambda outputs, target: {"accuracy": (outputs.argmax(1) == target).float().mean()}, patience=0
-    )
+    t = trainer(metrics=lambda outputs, target: {"accuracy": (outputs.argmax(1) == target).float().mean()}, patience=0)
     t.recipe.batch_size = 7  # evaluation in batches of 28, the last one of 2
     history = t.fit(TRAIN, HELD_OUT)
     outputs = t.predict(HELD_OUT[0])
-    assert history[-1].validation["loss"] == pytest.approx(
-        F.cross_entropy(outputs, HELD_OUT[1]).item(), rel=1e-5
-    )
-    assert history[-1].validation["accuracy"] == pytest.approx(
-        (outputs.argmax(1) == HELD_OUT[1]).float().mean()
-    )
+    assert history[-1].validation["loss"] == pytest.approx(F.cross_entropy(outputs, HELD_OUT[1]).item(), rel=1e-5)
+    assert history[-1].validation["accuracy"] == pytest.approx((outputs.argmax(1) == HELD_OUT[1]).float().mean())
 
 
 def test_same_seed_same_bits_and_the_callers_generator_is_left_alone():
@@ -171,9 +165,7 @@ def test_modes_are_restored_and_frozen_modules_stay_frozen():
 def test_threads_are_restored():
     before = torch.get_num_threads()
     seen = []
-    t = trainer(
-        threads=2, epochs=1, batch_size=90, onlookers=[lambda r: seen.append(torch.get_num_threads())]
-    )
+    t = trainer(threads=2, epochs=1, batch_size=90, onlookers=[lambda r: seen.append(torch.get_num_threads())])
     t.fit(TRAIN)
     assert set(seen) == {2}
     assert torch.get_num_threads() == before
@@ -219,9 +211,7 @@ def scripted(values: list[float]):
 def test_stops_after_its_patience_with_the_best_weights():
     states = []
     t = trainer(epochs=20, patience=3, monitor="score", metrics=scripted([5, 4, 2, 3, 2, 9, 9, 9]))
-    t._onlookers = (
-        lambda r: states.append(copy.deepcopy(t.network)) if isinstance(r, EpochRecord) else None,
-    )
+    t._onlookers = (lambda r: states.append(copy.deepcopy(t.network)) if isinstance(r, EpochRecord) else None,)
     history = t.fit(TRAIN, HELD_OUT)
     assert (len(history), history.best) == (6, 2)  # an equal value is not a better one
     assert history.ending == "no better score for 3 epochs after epoch 3"
@@ -519,8 +509,7 @@ def test_players_train_stop_and_resume(tmp_path):
 
         def judging(batch: Batch) -> torch.Tensor:
             return (
-                F.softplus(judge(maker(batch.inputs[0]).detach())).mean()
-                + F.softplus(-judge(batch.inputs[0])).mean()
+                F.softplus(judge(maker(batch.inputs[0]).detach())).mean() + F.softplus(-judge(batch.inputs[0])).mean()
             )
 
         def making(batch: Batch) -> torch.Tensor:

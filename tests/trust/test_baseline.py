@@ -54,12 +54,8 @@ def test_linear_is_a_logistic_regression_of_the_columns(make_case: Any) -> None:
     values, note = linear(problem_of(case))
     hot = np.stack([np.zeros(300), c == "a", c == "b"], axis=1)  # code 0, for unseen ones, occurs in no row
     train, check = case.split.train, case.split.validation
-    fits = [
-        LogisticRegression(C=1 / s, max_iter=200).fit(hot[train], case.truth[train]) for s in (0.1, 1.0, 10.0)
-    ]
-    losses = [
-        -np.log(f.predict_proba(hot[check])[np.arange(len(check)), case.truth[check]]).mean() for f in fits
-    ]
+    fits = [LogisticRegression(C=1 / s, max_iter=200).fit(hot[train], case.truth[train]) for s in (0.1, 1.0, 10.0)]
+    losses = [-np.log(f.predict_proba(hot[check])[np.arange(len(check)), case.truth[check]]).mean() for f in fits]
     np.testing.assert_allclose(values, fits[int(np.argmin(losses))].predict_proba(hot), atol=1e-3)
     assert note == ""
 
@@ -88,8 +84,7 @@ def test_trees_find_what_a_line_cannot(make_case: Any) -> None:
     assert by_trees is not None
     test = case.split.test
     scores = [
-        case.task.metrics(Predictions(values[test]), case.truth[test])["accuracy"]
-        for values, _ in (by_line, by_trees)
+        case.task.metrics(Predictions(values[test]), case.truth[test])["accuracy"] for values, _ in (by_line, by_trees)
     ]
     assert scores[0] < 0.7 < 0.85 < scores[1]
 
@@ -130,22 +125,16 @@ def test_pictures(make_case: Any) -> None:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    case = make_case(
-        {"x": np.zeros(1797) + np.arange(1797) % 7, "y": [f"d{label}" for label in digits.target]}
-    )
+    case = make_case({"x": np.zeros(1797) + np.arange(1797) % 7, "y": [f"d{label}" for label in digits.target]})
     pictures = (digits.images[:, None] * 15.9375).astype(np.uint8)
-    problem = Problem(
-        case.task, case.table, case.schema, case.split, Encoded({"image:p": pictures}), case.truth, 0
-    )
+    problem = Problem(case.task, case.table, case.schema, case.split, Encoded({"image:p": pictures}), case.truth, 0)
     assert trees(problem) is None
     values, _ = linear(problem)
     test = case.split.test
     assert case.task.metrics(Predictions(values[test]), case.truth[test])["accuracy"] > 0.93
 
 
-def test_much_is_learned_from_a_part_and_said(
-    make_case: Any, columns: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_much_is_learned_from_a_part_and_said(make_case: Any, columns: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "MOST_LINEAR_CELLS", 1)
     monkeypatch.setattr(baseline, "LINEAR_ITERATIONS", 2)
     case = make_case(columns("three", 3000))
@@ -238,10 +227,7 @@ class TestVerdict:
 
     def test_no_baselines(self, case: Any) -> None:
         truth = case.truth[case.split.test]
-        assert (
-            verdict(case.task, perfect(case), truth, []).headline
-            == "No verdict: no simple model was trained."
-        )
+        assert verdict(case.task, perfect(case), truth, []).headline == "No verdict: no simple model was trained."
 
 
 def test_same_seed_same_numbers(make_case: Any, columns: Any) -> None:

@@ -78,9 +78,7 @@ class Augmentation:
         if not 0.0 <= erase <= 1.0:
             raise RecipeError(f"erase is {erase}", "give a probability from 0 to 1")
         if mixup < 0.0 or cutmix < 0.0:
-            raise RecipeError(
-                "mixup and cutmix cannot be negative", "give an alpha such as 0.2, or 0 for none"
-            )
+            raise RecipeError("mixup and cutmix cannot be negative", "give an alpha such as 0.2, or 0 for none")
         self.policy, self.erase, self.mixup, self.cutmix = policy, erase, mixup, cutmix
         self.seed, self.number_of_classes = seed, number_of_classes
 

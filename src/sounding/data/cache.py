@@ -104,9 +104,7 @@ def _write(encoded: Encoded, place: Path) -> None:
             path = temporary / f"{number}.npy"
             np.save(path, array, allow_pickle=False)
             with path.open("rb") as file:
-                blocks.append(
-                    {"name": name, "file": number, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-                )
+                blocks.append({"name": name, "file": number, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
         text = json.dumps({"blocks": blocks, "findings": [finding.to_json() for finding in encoded.findings]})
         stated = hashlib.sha256(text.encode()).hexdigest()
         (temporary / "manifest.json").write_text(f"{stated}\n{text}", encoding="utf-8")
@@ -118,15 +116,11 @@ def _write(encoded: Encoded, place: Path) -> None:
 def _drop_oldest(folder: Path, keep: Path) -> None:
     """Remove what was not used for longest until the rest fits, and what a killed process left."""
     limit = float(os.environ.get("SOUNDING_CACHE_GIGABYTES", LIMIT_GIGABYTES)) * 1e9
-    places = sorted(
-        (place for place in folder.iterdir() if place.is_dir()), key=lambda place: place.stat().st_mtime
-    )
+    places = sorted((place for place in folder.iterdir() if place.is_dir()), key=lambda place: place.stat().st_mtime)
     for place in places:
         if place.name.startswith(".writing-") and time.time() - place.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(place, ignore_errors=True)
-    sizes = {
-        place: sum(file.stat().st_size for file in place.iterdir()) for place in places if place.exists()
-    }
+    sizes = {place: sum(file.stat().st_size for file in place.iterdir()) for place in places if place.exists()}
     for place in places:
         if sum(sizes.values()) <= limit:
             return

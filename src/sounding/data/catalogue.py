@@ -119,9 +119,7 @@ def _check(path: Path, file: File) -> None:
         return
     found = hashlib.sha256(read_bytes(path)).hexdigest()
     if found != file.sha256:
-        what = (
-            f"this is not the file of the catalogue: SHA-256 {found[:12]}..., expected {file.sha256[:12]}..."
-        )
+        what = f"this is not the file of the catalogue: SHA-256 {found[:12]}..., expected {file.sha256[:12]}..."
         raise DamagedError(what, "delete it, so that it is fetched again", file=path)
 
 
@@ -139,14 +137,10 @@ def _fetch(file: File, entry: Entry) -> Path:
             path=folder,
         )
     except ValueError:  # what pooch raises for a wrong checksum
-        raise DamagedError(
-            f"{file.url} is not the file of the catalogue", "report it: the set has moved"
-        ) from None
+        raise DamagedError(f"{file.url} is not the file of the catalogue", "report it: the set has moved") from None
     except (OSError, requests.RequestException) as error:
         what = f"@{entry.name} is not here and cannot be fetched from {file.url} ({type(error).__name__})"
-        raise DataError(
-            what, f"go online, or put it at {file.path} in a folder that SOUNDING_DATA names"
-        ) from None
+        raise DataError(what, f"go online, or put it at {file.path} in a folder that SOUNDING_DATA names") from None
     return Path(fetched)
 
 
@@ -173,10 +167,7 @@ def _with_classes(loader: str, target: str) -> Callable[[Sequence[Path], DataRec
         from sklearn import datasets
 
         bunch = getattr(datasets, loader)()
-        names = [
-            str(name).replace(" (cm)", "_cm").replace(" ", "_").replace("/", "_")
-            for name in bunch.feature_names
-        ]
+        names = [str(name).replace(" (cm)", "_cm").replace(" ", "_").replace("/", "_") for name in bunch.feature_names]
         columns = dict(zip(names, map(pa.array, bunch.data.T.copy()), strict=True))
         if hasattr(bunch, "target_names"):
             columns[target] = pa.array([str(bunch.target_names[code]) for code in bunch.target])
@@ -196,9 +187,7 @@ def _bundled(data: pa.Table, name: str, target: str) -> Table:
 
 def _read_csv(path: Path, settings: DataRecipe, *, header: bool, separator: str = ",") -> Table:
     """A CSV file of the catalogue; how it is written is known, whatever the settings say of the user's own files."""
-    known = replace(
-        settings, header="yes" if header else "no", separator=separator, encoding="", short_rows="error"
-    )
+    known = replace(settings, header="yes" if header else "no", separator=separator, encoding="", short_rows="error")
     return replace(csv.parse(read_bytes(path), known, file=str(path)), findings=())
 
 

@@ -42,9 +42,7 @@ def drop_unlabelled(table: Table, target: Sequence[str], settings: DataRecipe) -
             _thinned(origin, kept[start : start + origin.rows])
             for origin, start in zip(origins, starts[:-1], strict=True)
         ),
-        parts={
-            name: range(int(before[rows.start]), int(before[rows.stop])) for name, rows in table.parts.items()
-        },
+        parts={name: range(int(before[rows.start]), int(before[rows.stop])) for name, rows in table.parts.items()},
     ), [finding]
 
 

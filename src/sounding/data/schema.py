@@ -190,8 +190,7 @@ class Schema:
             findings += notes
         problems.raise_if_any()
         blocks = {
-            name: arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
-            for name, arrays in parts.items()
+            name: arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1) for name, arrays in parts.items()
         }
         return Encoded(blocks, tuple(findings))
 
@@ -275,9 +274,7 @@ class Schema:
                 )
             return cls(tuple(_field_from_json(field) for field in values["fields"]))
         except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedError(
-                f"this is no schema ({error!r})", "take it from the run folder again"
-            ) from None
+            raise DamagedError(f"this is no schema ({error!r})", "take it from the run folder again") from None
 
     def _fitted_inputs(self) -> Iterator[tuple[Field, Kind, Block]]:
         for field in self.inputs:
@@ -307,9 +304,7 @@ def _unknown_names(table: Table, settings: DataRecipe, target: Sequence[str]) ->
             asked[name] = f"data.{key}"
     for name, where in asked.items():
         if name not in table.columns:
-            yield DataError(
-                f'there is no column "{name}" ({where})', nearest(name, table.columns), file=table.name
-            )
+            yield DataError(f'there is no column "{name}" ({where})', nearest(name, table.columns), file=table.name)
     for name, kind in settings.kinds.items():
         if kind not in KINDS:
             yield RecipeError(f'data.kinds.{name}: there is no kind "{kind}"', nearest(kind, KINDS))
@@ -324,12 +319,7 @@ def _field(column: Column, role: Role, settings: DataRecipe, task: str) -> Field
     asked = settings.kinds.get(column.name)
     if role == "ignored":
         return Field(column.name, asked or "", role, "as the settings say", missing)
-    if (
-        role == "input"
-        and column.name not in settings.keep
-        and UNNAMED.fullmatch(column.name)
-        and _counts_up(column)
-    ):
+    if role == "input" and column.name not in settings.keep and UNNAMED.fullmatch(column.name) and _counts_up(column):
         return Field(column.name, "number", "ignored", "a nameless column that counts the rows", missing)
     if role == "target":
         kind, reason = _target_kind(column, asked, task)
@@ -348,12 +338,8 @@ def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str
             "name a column of numbers or words as the target",
         )
     if asked is not None and asked not in ("number", "category"):
-        raise RecipeError(
-            f'data.kinds.{column.name}: a target cannot be "{asked}"', "take number or category"
-        )
-    wanted = asked or {"classification": "category", "multilabel": "category", "regression": "number"}.get(
-        task
-    )
+        raise RecipeError(f'data.kinds.{column.name}: a target cannot be "{asked}"', "take number or category")
+    wanted = asked or {"classification": "category", "multilabel": "category", "regression": "number"}.get(task)
     if wanted:
         return wanted, "as the settings say" if asked else f"the task is {task}"
     kind, reason = recognise(column)
@@ -429,9 +415,7 @@ def _index_findings(schema: Schema) -> Iterator[Finding]:
 
 def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) -> Finding:
     """Which strings were read as "no value"; a warning where they could be names of categories."""
-    doubtful = [
-        name for name, words in lost.items() if kinds[name] == "category" and any(map(str.isalpha, words))
-    ]
+    doubtful = [name for name, words in lost.items() if kinds[name] == "category" and any(map(str.isalpha, words))]
     listed = "; ".join(
         f'"{name}": ' + ", ".join(f'{count} x "{word}"' for word, count in words.items())
         for name, words in list(lost.items())[:6]

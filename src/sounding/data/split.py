@@ -53,9 +53,7 @@ def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) ->
     given = {name: np.arange(rows.start, rows.stop, dtype=np.int64) for name, rows in table.parts.items()}
     unknown = [name for name in given if name not in PARTS]
     if unknown:
-        raise DataError(
-            f'the part "{unknown[0]}" is not known', f"name parts {', '.join(PARTS)}", file=table.name
-        )
+        raise DataError(f'the part "{unknown[0]}" is not known', f"name parts {', '.join(PARTS)}", file=table.name)
     taken = np.zeros(len(table), dtype=bool)
     for name in ("validation", "test"):
         taken[given.get(name, [])] = True
@@ -70,15 +68,9 @@ def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) ->
     drawn = {name: np.sort(pool[rows]) for name, rows in chosen.items()}
     for rows in drawn.values():
         taken[rows] = True
-    notes = [
-        f"the source brings its own {name} rows: {len(rows)}"
-        for name, rows in given.items()
-        if name != "train"
-    ]
+    notes = [f"the source brings its own {name} rows: {len(rows)}" for name, rows in given.items() if name != "train"]
     if drawn:
-        notes.append(
-            " and ".join(f"{len(rows)} {name} rows" for name, rows in drawn.items()) + f" drawn {how}"
-        )
+        notes.append(" and ".join(f"{len(rows)} {name} rows" for name, rows in drawn.items()) + f" drawn {how}")
     parts = {**given, **drawn, "train": np.flatnonzero(~taken)}
     nothing = np.empty(0, dtype=np.int64)
     return Split(**{name: parts.get(name, nothing).astype(np.int64) for name in PARTS}), notes
@@ -111,16 +103,10 @@ def _sizes(rows: int, fractions: dict[str, float], file: str) -> dict[str, int]:
     wrong = [name for name, fraction in fractions.items() if fraction >= 1]
     if wrong or sum(fractions.values()) >= 1:
         shares = " and ".join(f"data.{name} = {fraction}" for name, fraction in fractions.items())
-        raise DataError(
-            f"{shares} leave no rows to train with", "give fractions that add up to less than 1", file=file
-        )
+        raise DataError(f"{shares} leave no rows to train with", "give fractions that add up to less than 1", file=file)
     needed = len(fractions) + 1
     if rows < needed:
-        parts = (
-            f"the {needed} parts ({', '.join(['train', *fractions])}) need {needed}"
-            if fractions
-            else "1 is needed"
-        )
+        parts = f"the {needed} parts ({', '.join(['train', *fractions])}) need {needed}" if fractions else "1 is needed"
         raise DataError(
             f"there {'is 1 row' if rows == 1 else f'are {rows} rows'} to divide, and {parts}",
             f"give {needed} rows or more",
@@ -174,17 +160,13 @@ def _shares(counts: np.ndarray, size: int, most: np.ndarray, lottery: np.ndarray
     if len(counts) <= size:
         share = np.maximum(share, 1)
     share = np.minimum(share, most)
-    remainder: np.ndarray = np.lexsort(
-        (lottery, share - quota)
-    )  # the largest remainders first, equal ones by lot
+    remainder: np.ndarray = np.lexsort((lottery, share - quota))  # the largest remainders first, equal ones by lot
     while (lacking := size - int(share.sum())) > 0:
         able = remainder[(share < most)[remainder]][:lacking]
         if not len(able):
             break
         share[able] += 1
-    while (
-        over := int(share.sum()) - size
-    ) > 0:  # the extra rows of rare classes are given up by the common ones
+    while (over := int(share.sum()) - size) > 0:  # the extra rows of rare classes are given up by the common ones
         able = remainder[::-1][(share > 1)[remainder[::-1]]][:over]
         if not len(able):
             break
@@ -209,9 +191,7 @@ def _whole_groups(
     order = draw.permutation(groups)
     for at, size in enumerate(sizes.values(), start=1):
         free = order[part[order] == 0]
-        most = len(free) - (
-            len(sizes) - at + 1
-        )  # a group stays for each of the parts to come, training included
+        most = len(free) - (len(sizes) - at + 1)  # a group stays for each of the parts to come, training included
         filled = 0
         for group in free:
             if filled + counts[group] <= size and most > 0:
@@ -253,9 +233,7 @@ def moments(column: Column) -> np.ndarray:
     """
     cells = column.cells
     if pa.types.is_temporal(cells.type):
-        values = cells.cast(pa.timestamp("us") if pa.types.is_date(cells.type) else cells.type).cast(
-            pa.int64()
-        )
+        values = cells.cast(pa.timestamp("us") if pa.types.is_date(cells.type) else cells.type).cast(pa.int64())
         return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
     numbers = column.numbers
     if not np.isnan(numbers[column.present]).any():

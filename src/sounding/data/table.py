@@ -113,9 +113,7 @@ class Table:
         digest = hashlib.sha256()
         sink = pa.PythonFile(_Digest(digest), mode="w")
         with pa.ipc.new_stream(sink, self.data.schema.remove_metadata()) as stream:
-            stream.write_table(
-                self.data.combine_chunks().replace_schema_metadata(None), max_chunksize=1 << 16
-            )
+            stream.write_table(self.data.combine_chunks().replace_schema_metadata(None), max_chunksize=1 << 16)
         return digest.hexdigest()
 
 
@@ -142,14 +140,10 @@ def _stacked(above: Table, below: Table) -> pa.Table:
     for name in above.columns:
         pair = [above.data.column(name), below.data.column(name)]
         if pair[0].type != pair[1].type:
-            pair = [
-                one.cast(one.type.value_type) if pa.types.is_dictionary(one.type) else one for one in pair
-            ]
+            pair = [one.cast(one.type.value_type) if pa.types.is_dictionary(one.type) else one for one in pair]
         tables = [pa.table({name: one}) for one in pair]
         try:
-            columns.append(
-                pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().column(name)
-            )
+            columns.append(pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().column(name))
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             what = f"{pair[1].type} here, but {pair[0].type} in {above.name}"
             problems.add(DataError(what, "give both files the same types", file=below.name, column=name))

@@ -76,9 +76,7 @@ class Category(Kind):
             counts[dict(spellings).get(word, word)] += count
         if len(counts) < 2:
             only = f'"{next(iter(counts))}"' if counts else "nothing"
-            raise column.error(
-                f"the training rows hold one class only: {only}", "give rows of at least two classes"
-            )
+            raise column.error(f"the training rows hold one class only: {only}", "give rows of at least two classes")
         kind = cls(tuple(sorted(counts, key=_order)), spellings)
         return kind, _alike(column, kind, counts)
 
@@ -160,9 +158,7 @@ def _spellings(column: Column) -> tuple[tuple[str, str], ...]:
     if found != set(BOOLEANS):
         return ()
     return tuple(
-        (form, label)
-        for word, label in meaning.items()
-        for form in sorted({word, word.capitalize(), word.upper()})
+        (form, label) for word, label in meaning.items() for form in sorted({word, word.capitalize(), word.upper()})
     )
 
 
@@ -206,9 +202,7 @@ def _alike(column: Column, kind: Category, counts: dict[str, int]) -> list[Findi
     twins = [group for group in groups.values() if len(group) > 1]
     if not twins:
         return []
-    named = "; ".join(
-        " and ".join(f'"{label}" ({counts[label]} rows)' for label in group) for group in twins[:5]
-    )
+    named = "; ".join(" and ".join(f'"{label}" ({counts[label]} rows)' for label in group) for group in twins[:5])
     merged = {label: max(group, key=lambda name: counts[name]) for group in twins for label in group}
     return [
         Finding(

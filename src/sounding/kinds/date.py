@@ -86,15 +86,9 @@ class Date(Kind):
         """
         layouts = _layouts(column)
         if len(layouts) != 1:
-            what = (
-                "day and month cannot be told apart"
-                if layouts
-                else "not all cells are dates in the same layout"
-            )
+            what = "day and month cannot be told apart" if layouts else "not all cells are dates in the same layout"
             row = int(column.present.argmax())
-            raise column.error(
-                what, f"write them as YYYY-MM-DD, or set data.kinds.{column.name} to category", row=row
-            )
+            raise column.error(what, f"write them as YYYY-MM-DD, or set data.kinds.{column.name} to category", row=row)
         seconds = _seconds(column, layouts[0])[rows]
         missing = bool(np.isnan(seconds).any())
         seconds = seconds[~np.isnan(seconds)]
@@ -122,9 +116,7 @@ class Date(Kind):
         bad = np.isnan(seconds) & column.present
         if bad.any():
             row = int(bad.argmax())
-            expected = (
-                f"write it as {self.layout}" if self.layout else "give dates of the same type as in training"
-            )
+            expected = f"write it as {self.layout}" if self.layout else "give dates of the same type as in training"
             raise column.error(f'"{column.words[row].as_py()}" is not a date', expected, row=row)
         lacking = np.isnan(seconds)
         features = self._features(np.where(lacking, self.mean, seconds))
@@ -171,9 +163,7 @@ def _seconds(column: Column, layout: str) -> np.ndarray:
         return _parse(column.words, layout) if column.is_text else np.full(len(column), np.nan)
     if not (pa.types.is_date(column.plain.type) or pa.types.is_timestamp(column.plain.type)):
         return np.full(len(column), np.nan)
-    micros = column.plain.cast(pa.timestamp("us", getattr(column.plain.type, "tz", None)), safe=False).cast(
-        pa.int64()
-    )
+    micros = column.plain.cast(pa.timestamp("us", getattr(column.plain.type, "tz", None)), safe=False).cast(pa.int64())
     return np.asarray(micros.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)) / 1e6
 
 
@@ -183,9 +173,7 @@ def _parse(words: pa.Array, layout: str) -> np.ndarray:
     parts = {name: found.field(name) for name in ("y", "m", "d", "clock", "zone")}
     month = parts["m"]
     if "Month" in layout:
-        place = pc.index_in(
-            pc.utf8_slice_codeunits(pc.utf8_lower(month), 0, 3), value_set=pa.array(MONTHS, month.type)
-        )
+        place = pc.index_in(pc.utf8_slice_codeunits(pc.utf8_lower(month), 0, 3), value_set=pa.array(MONTHS, month.type))
         month = pc.add(place, 1)
     year, month, day = (_numbers(part) for part in (parts["y"], month, parts["d"]))
     if "D" not in layout:

@@ -100,11 +100,7 @@ class Image(Kind):
     def recognise(cls, column: Column) -> Recognition | None:
         """Arrays of pixels, encoded bytes, or names that end as those of pictures do."""
         kind = column.plain.type
-        if (
-            isinstance(kind, pa.FixedShapeTensorType)
-            and kind.value_type == pa.uint8()
-            and len(kind.shape) in (2, 3)
-        ):
+        if isinstance(kind, pa.FixedShapeTensorType) and kind.value_type == pa.uint8() and len(kind.shape) in (2, 3):
             return Recognition(1.0, f"pictures of {' x '.join(map(str, kind.shape))}")
         if pa.types.is_struct(kind) and {"bytes", "path"} & {part.name for part in kind}:
             return Recognition(1.0, "encoded pictures")
@@ -131,17 +127,13 @@ class Image(Kind):
             some = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(np.int64)
             pixels, _ = kind.encode(seen.take(some))
         except DataError:
-            cls(3, 8, 8, (), ()).encode(
-                column
-            )  # names what is wrong in all rows, not only in those looked at so far
+            cls(3, 8, 8, (), ()).encode(column)  # names what is wrong in all rows, not only in those looked at so far
             raise
         mean, std = (
             pixels.mean(axis=(0, 2, 3), dtype=np.float64),
             pixels.std(axis=(0, 2, 3), dtype=np.float64),
         )
-        fitted = cls(
-            kind.channels, height, width, tuple(map(float, mean)), tuple(float(s) or 1.0 for s in std)
-        )
+        fitted = cls(kind.channels, height, width, tuple(map(float, mean)), tuple(float(s) or 1.0 for s in std))
         if not why:
             return fitted, []
         note = Finding(
@@ -331,9 +323,7 @@ def _inside(root: Path | None, path: str | None) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         raise _RefusedError(f"does not exist in {root}", "correct the path, or remove this row") from None
     if not file.is_relative_to(root):
-        raise _RefusedError(
-            "leads out of the folder of the data", "use paths in it, without links to elsewhere"
-        )
+        raise _RefusedError("leads out of the folder of the data", "use paths in it, without links to elsewhere")
     if not file.is_file():
         raise _RefusedError("is not a regular file", "name a picture")
     return file
@@ -345,9 +335,7 @@ def _opened(source: Path | bytes) -> Pillow.Image:
     if size == 0:
         raise _RefusedError("is empty (0 bytes)", "replace it, or remove this row")
     if size > MOST_BYTES:
-        raise _RefusedError(
-            f"has {size / 1e6:.0f} MB", f"pictures may have {MOST_BYTES / 1e6:.0f} MB at most"
-        )
+        raise _RefusedError(f"has {size / 1e6:.0f} MB", f"pictures may have {MOST_BYTES / 1e6:.0f} MB at most")
     try:
         picture = Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except UnidentifiedImageError:
@@ -436,11 +424,7 @@ def _size(sizes: list[tuple[int, int]], asked: int) -> tuple[int, int, str]:
         return height, width, ""
     height, width = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
     shrink = min(1.0, USUAL_SIDE / max(height, width))
-    why = (
-        f"{len(set(sizes))} sizes, of which this is the median"
-        if several
-        else f"pictures of {width} x {height}"
-    )
+    why = f"{len(set(sizes))} sizes, of which this is the median" if several else f"pictures of {width} x {height}"
     limit = f", at most {USUAL_SIDE} a side" if shrink < 1 else ""
     return max(1, round(height * shrink)), max(1, round(width * shrink)), why + limit
 

@@ -41,9 +41,7 @@ class Column:
     """Strings that mean "no value"."""
     root: Path | None = None
     """The folder to which paths of pictures are relative, and which they may not leave."""
-    where: Callable[[int], tuple[str | None, int | None]] = field(
-        default=lambda row: (None, None), compare=False
-    )
+    where: Callable[[int], tuple[str | None, int | None]] = field(default=lambda row: (None, None), compare=False)
     """File and line of a row."""
 
     def __len__(self) -> int:
@@ -71,9 +69,7 @@ class Column:
         """Whether each cell can be written as a word or number (pictures, lists and structs cannot)."""
         kind = self.plain.type
         nested = pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType)
-        binary = (
-            pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-        )
+        binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
         return not (nested or binary)
 
     @cached_property
@@ -131,12 +127,8 @@ class Column:
             long = self.words.filter(pc.match_substring_regex(self.words, r"^[+-]?\d{16,}$")).drop_null()
             inexact = any(abs(int(word)) > 2**53 for word in long.to_pylist())
         else:
-            whole = (
-                self.plain.drop_null() if pa.types.is_integer(self.plain.type) else pa.array([], pa.int64())
-            )
-            values = whole.to_numpy(
-                zero_copy_only=False
-            )  # as integers: float64 would round what is asked here
+            whole = self.plain.drop_null() if pa.types.is_integer(self.plain.type) else pa.array([], pa.int64())
+            values = whole.to_numpy(zero_copy_only=False)  # as integers: float64 would round what is asked here
             inexact = len(values) > 0 and max(abs(int(values.min())), abs(int(values.max()))) > 2**53
         return "whole numbers beyond 2^53, which would be rounded" if inexact else ""
 

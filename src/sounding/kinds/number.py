@@ -111,9 +111,7 @@ class Number(Kind):
             )
         if 0.5 * count <= plain < count:
             stray = np.flatnonzero(present & np.isnan(column.numbers))[:3]
-            examples = [
-                {"line": column.where(int(row))[1], "cell": column.words[int(row)].as_py()} for row in stray
-            ]
+            examples = [{"line": column.where(int(row))[1], "cell": column.words[int(row)].as_py()} for row in stray]
             words = ", ".join(f'"{example["cell"]}"' for example in examples)
             return Finding(
                 rule="numbers-and-words",
@@ -128,11 +126,7 @@ class Number(Kind):
                 meaning="As words, 9 and 10 have nothing to do with each other.",
                 remedy=Remedy(
                     "mend these cells, or say that they mean no value",
-                    {
-                        f"data.missing_in.{column.name}": sorted(
-                            {*column.missing, *(e["cell"] for e in examples)}
-                        )
-                    },
+                    {f"data.missing_in.{column.name}": sorted({*column.missing, *(e["cell"] for e in examples)})},
                 ),
             )
         return None
@@ -170,9 +164,7 @@ class Number(Kind):
 
     def describe(self) -> str:
         """The range of the training values."""
-        return (
-            f"numbers from {_shown(self.knots[0])} to {_shown(self.knots[-1])}" if self.knots else "no values"
-        )
+        return f"numbers from {_shown(self.knots[0])} to {_shown(self.knots[-1])}" if self.knots else "no values"
 
     def encode_target(self, column: Column) -> np.ndarray:
         """(N,) float64: values as a regression target, with mean 0 and standard deviation 1 over the training rows.
@@ -279,11 +271,7 @@ def _decimal_of(column: Column) -> tuple[str, list[Finding]]:
     bad = np.isnan(column.numbers) & column.present
     if not bad.any() or not column.is_text:
         return "", []
-    sign = (
-        ","
-        if _has_decimal_comma(column)
-        else max(".,", key=lambda s: int((~np.isnan(parse(column, s))).sum()))
-    )
+    sign = "," if _has_decimal_comma(column) else max(".,", key=lambda s: int((~np.isnan(parse(column, s))).sum()))
     if np.isnan(parse(column, sign)[bad]).all():
         return "", []
     example = column.words[int(bad.argmax())].as_py()

@@ -89,9 +89,7 @@ class Text(Kind):
         words = column.words.drop_null()
         if not len(words):
             return None
-        looked = words.take(
-            pa.array(np.linspace(0, len(words) - 1, min(len(words), LOOKED_AT)).astype(np.int64))
-        )
+        looked = words.take(pa.array(np.linspace(0, len(words) - 1, min(len(words), LOOKED_AT)).astype(np.int64)))
         texts = looked.to_pylist()
         length = float(np.mean([len(WORD.findall(text)) for text in texts]))
         distinct = len(set(texts)) / len(texts)
@@ -118,9 +116,7 @@ class Text(Kind):
         code = self._codes.get
         flat = (code(token, UNKNOWN) for words in split for token in words[: self.length])
         codes = np.zeros((len(split), self.length), dtype=np.int32)
-        codes[np.arange(self.length) < kept[:, None]] = np.fromiter(
-            flat, dtype=np.int32, count=int(kept.sum())
-        )
+        codes[np.arange(self.length) < kept[:, None]] = np.fromiter(flat, dtype=np.int32, count=int(kept.sum()))
         codes[lengths == 0, 0] = UNKNOWN
         if self.with_pieces:
             codes = np.concatenate([codes[..., None], self._pieces(split, kept)], axis=2)

@@ -28,9 +28,7 @@ class CompositeNetwork(nn.Module):
     torch.Size([4, 5])
     """
 
-    def __init__(
-        self, parts: Sequence[tuple[nn.Module, int]], out_features: int, *, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, parts: Sequence[tuple[nn.Module, int]], out_features: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         for part, _ in parts:
             part.head = nn.Identity()

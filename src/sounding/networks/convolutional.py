@@ -132,9 +132,7 @@ class TextConvolution(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=0)
         self.widest = max(windows)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(embedding_size, hidden_size, window) for window in windows
-        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(embedding_size, hidden_size, window) for window in windows)
         self.activation = build_activation(activation)
         self.dropout = nn.Dropout(dropout)
         self.num_features = hidden_size * len(windows)

@@ -60,9 +60,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(hidden_sizes) != len(depths):
-            raise ValueError(
-                f"hidden_sizes has {len(hidden_sizes)} stages and depths {len(depths)}; give as many"
-            )
+            raise ValueError(f"hidden_sizes has {len(hidden_sizes)} stages and depths {len(depths)}; give as many")
         large = min(picture_size) > 64
         whole_first = large or min(picture_size) < 16 or not halve_first
         before = stem_size or hidden_sizes[0]
@@ -103,9 +101,7 @@ class Block(nn.Module):
 
     expansion = 1
 
-    def __init__(
-        self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str
-    ) -> None:
+    def __init__(self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str) -> None:
         super().__init__()
         self.change = nn.Sequential(
             nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
@@ -128,9 +124,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(
-        self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str
-    ) -> None:
+    def __init__(self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str) -> None:
         super().__init__()
         after = channels * self.expansion
         self.change = nn.Sequential(

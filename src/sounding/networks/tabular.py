@@ -58,9 +58,7 @@ class TabularFeedForward(nn.Module):
         initialization: str = "default",
     ) -> None:
         super().__init__()
-        self.columns = TableColumns(
-            number_features, cardinalities, bins, number_embedding_size, one_hot_limit
-        )
+        self.columns = TableColumns(number_features, cardinalities, bins, number_embedding_size, one_hot_limit)
         sizes = [sum(self.columns.sizes), *hidden_sizes]
         self.layers = hidden_layers(sizes, activation, normalization, dropout, skip_connections)
         self.num_features = sizes[-1]
@@ -119,13 +117,9 @@ class TabularEnsemble(nn.Module):
     ) -> None:
         super().__init__()
         if not hidden_sizes:
-            raise ValueError(
-                "an ensemble that shares its hidden layers needs one; give hidden_sizes, such as [256]"
-            )
+            raise ValueError("an ensemble that shares its hidden layers needs one; give hidden_sizes, such as [256]")
         self.members = members
-        self.columns = TableColumns(
-            number_features, cardinalities, bins, number_embedding_size, one_hot_limit
-        )
+        self.columns = TableColumns(number_features, cardinalities, bins, number_embedding_size, one_hot_limit)
         # TabM, section 3.3: random scalings in the first layer alone; with embedded numbers normal ones do better
         first = "random-signs" if self.columns.numbers is None else "normal"
         layers: list[nn.Module] = []
@@ -177,9 +171,7 @@ class TableColumns(nn.Module):
         if number_embedding_size == 0:
             bins = None
         if bins and len(bins) != number_features:
-            raise ValueError(
-                f"there are bins for {len(bins)} columns and {number_features} columns of numbers"
-            )
+            raise ValueError(f"there are bins for {len(bins)} columns and {number_features} columns of numbers")
         self.numbers: nn.Module | None = None
         if bins:
             with warnings.catch_warnings():  # a column with two values has one bin, and that is well

@@ -89,9 +89,7 @@ class TextEnsemble(nn.Module):
         values = self.words(words)
         if self.pieces is not None:
             if tokens.ndim == 2:
-                raise ValueError(
-                    "the network reads pieces of words and the tokens have none; give (B, L, 1 + pieces)"
-                )
+                raise ValueError("the network reads pieces of words and the tokens have none; give (B, L, 1 + pieces)")
             parts = self.pieces(tokens[..., 1:].flatten(0, 1)).view_as(values)
             if self.training:
                 parts = parts.masked_fill(self._drawn(words, self.piece_dropout)[..., None], 0.0)

@@ -136,9 +136,7 @@ class TransformerEncoder(nn.Module):
         turns = None
         if self.positions == "learned":
             if length > len(self.places):
-                raise ValueError(
-                    f"a sequence has {length} steps and `longest` is {len(self.places)}; cut or raise it"
-                )
+                raise ValueError(f"a sequence has {length} steps and `longest` is {len(self.places)}; cut or raise it")
             values = values + self.places[:length]
         elif self.positions == "sinusoidal":
             values = values + sinusoidal_positions(length, size).to(values)
@@ -155,9 +153,7 @@ class TransformerEncoder(nn.Module):
 class TransformerLayer(nn.Module):
     """Attention, then a feed-forward part; each reads normalized values and adds to them."""
 
-    def __init__(
-        self, hidden_size: int, heads: int, feed_forward_size: int, activation: str, dropout: float
-    ) -> None:
+    def __init__(self, hidden_size: int, heads: int, feed_forward_size: int, activation: str, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(hidden_size)
         self.attention = Attention(hidden_size, heads, dropout)

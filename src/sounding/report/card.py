@@ -28,8 +28,7 @@ def card(results: Mapping[str, Any]) -> dict[str, Any]:
             "source": data.get("source"),
             "rows": data.get("rows") or {},
             "columns": [
-                {name: column.get(name) for name in ("name", "kind", "role")}
-                for column in data.get("columns") or []
+                {name: column.get(name) for name in ("name", "kind", "role")} for column in data.get("columns") or []
             ],
             "notes": list(data.get("notes") or []),
         },

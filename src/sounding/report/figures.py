@@ -120,9 +120,7 @@ def _probes(
         start = x.start if k == 0 else (places[k - 1] + places[k]) / 2
         end = x.end if k == len(kept) - 1 else (places[k] + places[k + 1]) / 2
         seen = [line for line in lines if is_number(line.values[i])]
-        words = ", ".join(
-            [f"{x_label} {number(positions[i])}", *(f"{n.name} {show(n.values[i])}" for n in seen)]
-        )
+        words = ", ".join([f"{x_label} {number(positions[i])}", *(f"{n.name} {show(n.values[i])}" for n in seen)])
         probes.append(
             element(
                 "g",
@@ -135,10 +133,7 @@ def _probes(
                     class_="strip",
                 ),
                 element("line", x1=places[k], x2=places[k], y1=y.end, y2=y.start, class_="hair"),
-                *(
-                    element("circle", cx=places[k], cy=y(n.values[i]), r=3, class_=f"dot {n.class_}")
-                    for n in seen
-                ),
+                *(element("circle", cx=places[k], cy=y(n.values[i]), r=3, class_=f"dot {n.class_}") for n in seen),
                 element("rect", x=0, y=0, width=WIDTH, height=y.end - 1, class_="paper"),
                 element("text", words, x=x.start, y=y.end - 12, class_="reading"),
                 class_="probe",
@@ -282,9 +277,7 @@ def heat_map(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> Markup:
             at = left + cell * (row + 0.5)
             turn = None if flat else f"rotate(-42 {at:.1f} {bottom + 12:.1f})"
             kind = "tick middle" if flat else "tick end"
-            parts.append(
-                element("text", shown[row], x=at, y=bottom + 14, class_=kind, font_size=size, transform=turn)
-            )
+            parts.append(element("text", shown[row], x=at, y=bottom + 14, class_=kind, font_size=size, transform=turn))
         for column, value in enumerate(line):
             if not is_number(value) or value <= 0:
                 continue
@@ -317,9 +310,7 @@ def heat_map(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> Markup:
 
 def calibration_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:
     """Observed accuracy over stated confidence, bin by bin, against the diagonal where both agree."""
-    kept = [
-        b for b in bins if is_number(b.get("confidence")) and is_number(b.get("accuracy")) and b.get("count")
-    ]
+    kept = [b for b in bins if is_number(b.get("confidence")) and is_number(b.get("accuracy")) and b.get("count")]
     top, bottom, right, height = 26.0, 284.0, WIDTH - 12.0, 326.0
     y = Scale(0, 1, bottom, top)
     ticks = y.ticks(**PERCENT)
@@ -363,9 +354,7 @@ def scatter_chart(truth: Sequence[Any], prediction: Sequence[Any], *, unit: str 
     return svg("Predicted against true values", said, WIDTH, height, *parts)
 
 
-def histogram(
-    title: str, edges: Sequence[Any], counts: Sequence[Any], *, x_label: str, zero: bool = False
-) -> Markup:
+def histogram(title: str, edges: Sequence[Any], counts: Sequence[Any], *, x_label: str, zero: bool = False) -> Markup:
     """How often values fall between edges; `zero` draws a line at zero."""
     height, top, bottom, right = 250.0, 12.0, 208.0, WIDTH - 12.0
     y = Scale(0, max((c for c in counts if is_number(c)), default=0) * 1.05 or 1, bottom, top)
@@ -417,9 +406,7 @@ def stacked_bar(title: str, parts: Sequence[tuple[str, Any]]) -> Markup:
         )
         start += length
     words = ", ".join(f"{name} {number(value)}" for name, value in known)
-    return element(
-        "svg", element("title", title), element("desc", words), *shapes, role="img", class_="share stacked"
-    )
+    return element("svg", element("title", title), element("desc", words), *shapes, role="img", class_="share stacked")
 
 
 def _bars(edges: Sequence[Any], counts: Sequence[Any], x: Scale, y: Scale, *, gap: float) -> list[Markup]:
@@ -430,9 +417,7 @@ def _bars(edges: Sequence[Any], counts: Sequence[Any], x: Scale, y: Scale, *, ga
         said = element("title", f"{number(low)} to {number(high)}: {number(count)}")
         height = max(1.0, y.start - y(count))  # a single row among thousands is still seen
         width = max(0.5, x(high) - x(low) - gap)
-        bars.append(
-            element("rect", said, x=x(low), y=y.start - height, width=width, height=height, class_="bar")
-        )
+        bars.append(element("rect", said, x=x(low), y=y.start - height, width=width, height=height, class_="bar"))
     return bars
 
 

@@ -60,9 +60,7 @@ def write_report(folder: Path) -> Path:
     try:
         results = json.loads(source.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(
-            f"this is not JSON: {error}", "resume the run to write it again", file=source
-        ) from None
+        raise DataError(f"this is not JSON: {error}", "resume the run to write it again", file=source) from None
     if not isinstance(results, dict):
         raise DataError("this holds no results", "resume the run to write it again", file=source)
     recipe = folder / "recipe.toml"
@@ -81,12 +79,7 @@ def is_picture(value: Any) -> bool:
         return False
     head, comma, body = value.partition(";base64,")
     known = head in {f"data:image/{kind}" for kind in ("png", "jpeg", "gif", "webp")}
-    return (
-        known
-        and bool(comma)
-        and body.isascii()
-        and body.rstrip("=").replace("+", "").replace("/", "").isalnum()
-    )
+    return known and bool(comma) and body.isascii() and body.rstrip("=").replace("+", "").replace("/", "").isalnum()
 
 
 @cache
@@ -126,9 +119,7 @@ def _source(environment: Environment, name: str) -> str:
 def _policy(style: str) -> str:
     """What the browser may do with the page: apply this very style sheet and show pictures that are in the page."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _write_whole(path: Path, text: str) -> Path:

@@ -57,9 +57,7 @@ def verdict(results: Results, recipe_toml: str) -> Values | None:
     if not said and not words.is_number(value):
         return None
     rows = _of(results, "data", "rows").get("test")
-    sentence = (
-        said.get("headline") or f"{words.metric_name(metric)} on the test rows: {words.score(metric, value)}"
-    )
+    sentence = said.get("headline") or f"{words.metric_name(metric)} on the test rows: {words.score(metric, value)}"
     return {
         "sentence": sentence,
         "long": len(sentence) > LONG_HEADLINE,
@@ -116,9 +114,7 @@ def findings(results: Results, recipe_toml: str) -> Values | None:
         {
             **finding,
             "severity": finding.get("severity") if finding.get("severity") in order else "info",
-            "evidence": [
-                _cell(name.replace("_", " "), value) for name, value in _of(finding, "evidence").items()
-            ],
+            "evidence": [_cell(name.replace("_", " "), value) for name, value in _of(finding, "evidence").items()],
             "settings": words.settings(_of(finding, "remedy", "set")),
         }
         for finding in results["findings"]
@@ -160,11 +156,7 @@ def data(results: Results, recipe_toml: str) -> Values | None:
 
 def _column_figure(column: Results) -> Any:
     histogram = _of(column, "histogram")
-    return (
-        figures.sparkline(histogram["edges"], histogram.get("counts") or [])
-        if histogram.get("edges")
-        else None
-    )
+    return figures.sparkline(histogram["edges"], histogram.get("counts") or []) if histogram.get("edges") else None
 
 
 def _ends(column: Results) -> tuple[str, str] | None:
@@ -177,8 +169,7 @@ def _top(column: Results) -> list[tuple[str, str, Any]]:
     top = (column.get("top") or [])[:5]
     most = max((count for _, count in top if words.is_number(count)), default=1) or 1
     return [
-        (_cut(value), words.number(count), count / most if words.is_number(count) else None)
-        for value, count in top
+        (_cut(value), words.number(count), count / most if words.is_number(count) else None) for value, count in top
     ]
 
 
@@ -200,9 +191,7 @@ def learning(results: Results, recipe_toml: str) -> Values | None:
         chart = figures.line_chart(title, epochs, present, x_label="epoch", **options)
         return {"title": title, "lines": present if len(present) > 1 else [], "chart": chart}
 
-    marked: Values = (
-        {"mark": best, "mark_label": f"best: epoch {words.number(best)}"} if best in epochs else {}
-    )
+    marked: Values = {"mark": best, "mark_label": f"best: epoch {words.number(best)}"} if best in epochs else {}
     rates = [record.get("learning_rate") for record in history]
     losses = [
         Line("training", [record.get("train_loss") for record in history], "second"),
@@ -251,9 +240,7 @@ def _best(history: Sequence[Results], best: Any, metric: str) -> Values | None:
         return None
     measured = [("validation loss", words.number(_of(record, "validation").get("loss")))]
     if words.is_number(_of(record, "validation").get(metric)):
-        measured.append(
-            (words.metric_name(metric), words.score(metric, _of(record, "validation").get(metric)))
-        )
+        measured.append((words.metric_name(metric), words.score(metric, _of(record, "validation").get(metric))))
     return {"epoch": best, "of": len(history), "measured": measured}
 
 
@@ -281,9 +268,7 @@ def errors(results: Results, recipe_toml: str) -> Values | None:
     return values or None
 
 
-def _most_mistaken(
-    labels: Sequence[Any], counts: Sequence[Sequence[Any]]
-) -> tuple[list[Any], list[list[Any]], int]:
+def _most_mistaken(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> tuple[list[Any], list[list[Any]], int]:
     """A matrix small enough to draw: of a larger one, the classes with the most mistakes, in their old order."""
     if len(labels) <= figures.MOST_CLASSES:
         return list(labels), [list(line) for line in counts], 0
@@ -335,14 +320,10 @@ def _example(example: Results) -> Values:
     return {
         "truth": _cut(example.get("truth")),
         "prediction": _cut(example.get("prediction")),
-        "confidence": words.percent(example.get("confidence"), 0)
-        if example.get("confidence") is not None
-        else "",
+        "confidence": words.percent(example.get("confidence"), 0) if example.get("confidence") is not None else "",
         "loss": words.number(example.get("loss")),
         "right": example.get("prediction") == example.get("truth"),
-        "place": f"{example['file']}{line}"
-        if example.get("file")
-        else f"row {example.get('row', words.MISSING)}",
+        "place": f"{example['file']}{line}" if example.get("file") else f"row {example.get('row', words.MISSING)}",
         "pictures": pictures,
         "cells": plain[:FIRST_CELLS],
         "more": plain[FIRST_CELLS:],
@@ -418,10 +399,7 @@ def network(results: Results, recipe_toml: str) -> Values | None:
     layers = results.get("network_summary") or []
     if not layers:
         return None
-    most = (
-        max((layer["parameters"] for layer in layers if words.is_number(layer.get("parameters"))), default=1)
-        or 1
-    )
+    most = max((layer["parameters"] for layer in layers if words.is_number(layer.get("parameters"))), default=1) or 1
     return {
         "name": results.get("network"),
         "parameters": results.get("parameters"),
@@ -474,9 +452,7 @@ def use(results: Results, recipe_toml: str) -> Values | None:
 def environment(results: Results, recipe_toml: str) -> Values | None:
     """What the run ran on."""
     known = _of(results, "environment")
-    return (
-        {"facts": [(name.replace("_", " "), _cut(value)) for name, value in known.items()]} if known else None
-    )
+    return {"facts": [(name.replace("_", " "), _cut(value)) for name, value in known.items()]} if known else None
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
@@ -507,11 +483,7 @@ def _of(values: Any, *path: str) -> Mapping[str, Any]:
 def _simple_models(results: Results) -> dict[str, Results]:
     """What each simple model scored on the test rows, and the seconds it took."""
     known = _of(results, "baseline")
-    return {
-        name: {**scores, **_of(scores, "test")}
-        for name, scores in known.items()
-        if isinstance(scores, Mapping)
-    }
+    return {name: {**scores, **_of(scores, "test")} for name, scores in known.items() if isinstance(scores, Mapping)}
 
 
 def _headline(results: Results) -> str:

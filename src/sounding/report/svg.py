@@ -31,9 +31,7 @@ def _attribute(value: object) -> str:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(visible(value))
 
 
-def svg(
-    title: str, description: str, width: float, height: float, *children: object, class_: str = "figure"
-) -> Markup:
+def svg(title: str, description: str, width: float, height: float, *children: object, class_: str = "figure") -> Markup:
     """A whole figure that scales with the page and tells in words what it shows."""
     return element(
         "svg",
@@ -75,12 +73,8 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """The place of a value; values beyond the ends lie at the ends."""
-        place, low, high = (
-            math.log(max(v, 1e-300)) if self.logarithmic else v for v in (value, self.low, self.high)
-        )
-        share = (place / 2 - low / 2) / (
-            high / 2 - low / 2
-        )  # halves: the span of the largest floats is no float
+        place, low, high = (math.log(max(v, 1e-300)) if self.logarithmic else v for v in (value, self.low, self.high))
+        share = (place / 2 - low / 2) / (high / 2 - low / 2)  # halves: the span of the largest floats is no float
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self, most: int = 5, *, factor: float = 1, unit: str = "") -> list[tuple[float, str]]:
@@ -124,9 +118,7 @@ def _tick_label(value: float, step: float) -> str:
 def _powers(low: float, high: float, most: int) -> list[float]:
     """Powers of ten in [low, high], thinned; with their halves and fifths where there are too few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    whole = [
-        10.0**p for p in range(first, last + 1, max(1, (last - first) // most)) if low <= 10.0**p <= high
-    ]
+    whole = [10.0**p for p in range(first, last + 1, max(1, (last - first) // most)) if low <= 10.0**p <= high]
     if len(whole) > 2:
         return whole
     return [f * 10.0**p for p in range(first, last + 1) for f in (1, 2, 5) if low <= f * 10.0**p <= high]

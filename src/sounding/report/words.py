@@ -132,12 +132,7 @@ def _decimals(fraction: Any) -> int:
 
 def is_interval(pair: Any) -> bool:
     """Whether a value is two finite numbers."""
-    return (
-        isinstance(pair, Sequence)
-        and not isinstance(pair, str)
-        and len(pair) == 2
-        and all(map(is_number, pair))
-    )
+    return isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 and all(map(is_number, pair))
 
 
 def difference(metric: str, value: Any) -> str:
@@ -149,11 +144,7 @@ def difference(metric: str, value: Any) -> str:
     if not is_number(value):
         return MISSING
     sign = "+" if value > 0 else ""
-    return (
-        f"{sign}{100 * value:.1f} points".replace("-", "−")
-        if metric in PERCENTAGES
-        else f"{sign}{number(value)}"
-    )
+    return f"{sign}{100 * value:.1f} points".replace("-", "−") if metric in PERCENTAGES else f"{sign}{number(value)}"
 
 
 def metric_name(metric: str) -> str:

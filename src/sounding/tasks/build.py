@@ -49,9 +49,7 @@ def choose_network(blocks: Sequence[Block], name: str = "auto") -> tuple[str, st
         raise RecipeError(f'there is no network "{name}"', nearest(name, known))
     if name not in known:
         takes = NETWORKS[name].takes if name in NETWORKS else "several inputs"
-        raise RecipeError(
-            f'"{name}" takes {takes}, and the inputs are {", ".join(forms)}', f"take {', '.join(known)}"
-        )
+        raise RecipeError(f'"{name}" takes {takes}, and the inputs are {", ".join(forms)}', f"take {', '.join(known)}")
     return name, "as the settings say"
 
 
@@ -146,9 +144,7 @@ def _named(name: str, form: str) -> bool:
     return name in NETWORKS and NETWORKS[name].takes == form
 
 
-def _build(
-    name: str, form: str, blocks: Sequence[Block], outputs: int, options: Mapping[str, Any]
-) -> nn.Module:
+def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options: Mapping[str, Any]) -> nn.Module:
     build = NETWORKS[name].build
     try:
         if form == "table":
@@ -174,9 +170,7 @@ def _build(
             options = {**options, "piece_buckets": block.piece_buckets}
         return build(block.vocabulary_size, outputs, **options)
     except (TypeError, ValueError) as error:
-        raise RecipeError(
-            f'the network "{name}" cannot be built: {error}', "correct network.options"
-        ) from None
+        raise RecipeError(f'the network "{name}" cannot be built: {error}', "correct network.options") from None
 
 
 def _tensor(array: np.ndarray) -> Tensor:

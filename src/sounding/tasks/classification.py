@@ -147,9 +147,7 @@ class Classification(Task):
         columns = {"prediction": self.decide(predictions)}
         if len(self.classes) > MOST_COLUMNS:
             return columns | {"probability": predictions.values.max(1)}
-        return columns | {
-            f"probability_{label}": predictions.values[:, at] for at, label in enumerate(self.classes)
-        }
+        return columns | {f"probability_{label}": predictions.values[:, at] for at, label in enumerate(self.classes)}
 
     def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
         """The confusion matrix (rows are true, columns predicted) and the calibration curve."""

@@ -49,9 +49,7 @@ def balanced_accuracy(probabilities: Array, truth: Array, weight: Array | None =
         return _scalar(_nanmean(found / actual), weight)
 
 
-def f1(
-    probabilities: Array, truth: Array, weight: Array | None = None, *, positive: int | None = None
-) -> Value:
+def f1(probabilities: Array, truth: Array, weight: Array | None = None, *, positive: int | None = None) -> Value:
     """The harmonic mean of precision and recall.
 
     positive: the class in question; none for the mean ("macro") over the classes that occur or are predicted.
@@ -80,9 +78,7 @@ def row_log_losses(probabilities: Array, truth: Array) -> Array:
     return losses
 
 
-def calibration_bins(
-    probabilities: Array, truth: Array, bins: int = CALIBRATION_BINS
-) -> tuple[Array, Array, Array]:
+def calibration_bins(probabilities: Array, truth: Array, bins: int = CALIBRATION_BINS) -> tuple[Array, Array, Array]:
     """Mean confidence, accuracy and number of rows for each bin of confidence that has rows.
 
     A row's confidence is the probability of its most probable class. Bins are equally wide and closed on the right:
@@ -113,9 +109,7 @@ def calibration_error(
     return _scalar(np.abs(gap).sum(1) / weights.sum(1), weight)
 
 
-def roc_auc(
-    probabilities: Array, truth: Array, weight: Array | None = None, *, positive: int | None = None
-) -> Value:
+def roc_auc(probabilities: Array, truth: Array, weight: Array | None = None, *, positive: int | None = None) -> Value:
     """The probability that a row of the class gets a higher score than a row of another class (ties count half).
 
     positive: the class in question; none for the mean over the classes that occur, each against all others.
@@ -150,9 +144,7 @@ def mae(prediction: Array, truth: Array, weight: Array | None = None) -> Value:
 def r2(prediction: Array, truth: Array, weight: Array | None = None) -> Value:
     """The share of the variance of the target that is explained: 1 is perfect, 0 as good as always saying the mean."""
     weights = _rows(weight, len(truth))
-    centred = (
-        truth - truth.mean() if len(truth) else truth
-    )  # for precision: the mean of squares may dwarf the variance
+    centred = truth - truth.mean() if len(truth) else truth  # for precision: the mean of squares may dwarf the variance
     total = weights.sum(1)
     variance = weights @ centred**2 - (weights @ centred) ** 2 / total
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -182,9 +174,7 @@ def classification_metrics(
         "log_loss": log_loss,
         "calibration_error": calibration_error,
     }
-    found = {
-        name: metric(probabilities, truth, weight) for name, metric in of_rows.items() if is_wanted(name)
-    }
+    found = {name: metric(probabilities, truth, weight) for name, metric in of_rows.items() if is_wanted(name)}
     if is_wanted("f1"):
         found["f1"] = f1(probabilities, truth, weight, positive=positive)
     areas = [name for name in AREAS if is_wanted(name)]
@@ -199,11 +189,7 @@ def regression_metrics(
 ) -> dict[str, Value]:
     """The named metrics of a regression, or all of them."""
     metrics = {"rmse": rmse, "mae": mae, "r2": r2}
-    return {
-        name: metric(prediction, truth, weight)
-        for name, metric in metrics.items()
-        if not names or name in names
-    }
+    return {name: metric(prediction, truth, weight) for name, metric in metrics.items() if not names or name in names}
 
 
 class Measure(Protocol):
@@ -342,8 +328,7 @@ def _counts(probabilities: Array, truth: Array, weight: Array | None) -> tuple[A
     if len(weights) == 1:  # no table of rows by classes for a single weighting
         row = weights[0]
         columns = [
-            np.bincount(codes, row * factor, classes)
-            for codes, factor in ((truth, right), (prediction, 1), (truth, 1))
+            np.bincount(codes, row * factor, classes) for codes, factor in ((truth, right), (prediction, 1), (truth, 1))
         ]
         return columns[0][None], columns[1][None], columns[2][None]
     return (
@@ -360,17 +345,13 @@ def _binned(probabilities: Array, truth: Array, bins: int) -> tuple[Array, Array
     return confidence, right, bin_of
 
 
-def _areas(
-    probabilities: Array, truth: Array, weight: Array | None, positive: int | None
-) -> tuple[Value, Value]:
+def _areas(probabilities: Array, truth: Array, weight: Array | None, positive: int | None) -> tuple[Value, Value]:
     """Area under the ROC curve and average precision of one class, or their means over the classes that occur."""
     columns = np.ascontiguousarray(_rows(weight, len(truth)).T)
     classes = [positive] if positive is not None else np.unique(truth)
     each = [_areas_of_class(probabilities[:, one], truth == one, columns) for one in classes]
     nothing = np.full((columns.shape[1], 1), np.nan)
-    roc, precision = (
-        (np.stack(values, 1) for values in zip(*each, strict=True)) if each else (nothing, nothing)
-    )
+    roc, precision = (np.stack(values, 1) for values in zip(*each, strict=True)) if each else (nothing, nothing)
     return _scalar(_nanmean(roc), weight), _scalar(_nanmean(precision), weight)
 
 
@@ -392,9 +373,7 @@ def _areas_of_class(score: Array, positive: Array, weights: Array) -> tuple[Arra
     all_true, all_false = true[-1], seen[-1] - true[-1]
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
-        average_precision = np.einsum("gs,gs->s", gained, precision) / np.where(
-            all_true > 0, all_true, np.nan
-        )
+        average_precision = np.einsum("gs,gs->s", gained, precision) / np.where(all_true > 0, all_true, np.nan)
         passed = np.diff(seen, axis=0, prepend=0.0) - gained  # rows of other classes at each step
         area = np.einsum("gs,gs->s", passed, true) - np.einsum("gs,gs->s", passed, gained) / 2  # trapezoids
         pairs = all_true * all_false

@@ -34,9 +34,7 @@ class Multilabel(Task):
     higher_is_better = True
     reason = "several answers at once, most of them often no: f1 looks at the yes answers"
 
-    def __init__(
-        self, schema: Schema, answers: dict[str, tuple[str, str]], *, balanced: bool = False
-    ) -> None:
+    def __init__(self, schema: Schema, answers: dict[str, tuple[str, str]], *, balanced: bool = False) -> None:
         self.schema, self.answers, self.balanced = schema, answers, balanced
         self.outputs = len(answers)
         self.positive_weights: Tensor | None = None
@@ -110,9 +108,7 @@ class Multilabel(Task):
     ) -> dict[str, Any]:
         """The mean over the answers of each metric; an answer for which one is undefined is left out of its mean."""
         each = [
-            measures.classification_metrics(
-                two_columns(values[:, at]), truth[:, at], weight, positive=1, names=names
-            )
+            measures.classification_metrics(two_columns(values[:, at]), truth[:, at], weight, positive=1, names=names)
             for at in range(self.outputs)
         ]
         return {name: mean_of_defined([one[name] for one in each]) for name in each[0]}
@@ -120,9 +116,7 @@ class Multilabel(Task):
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
         """The mean over the answers of -log(probability of the true answer)."""
         columns = range(self.outputs)
-        losses = [
-            measures.row_log_losses(two_columns(predictions.values[:, at]), truth[:, at]) for at in columns
-        ]
+        losses = [measures.row_log_losses(two_columns(predictions.values[:, at]), truth[:, at]) for at in columns]
         return np.asarray(np.mean(losses, axis=0))
 
     def examples(self, predictions: Predictions, truth: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
@@ -148,9 +142,7 @@ class Multilabel(Task):
 
     def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
         """The calibration curve over all answers together."""
-        return {
-            "calibration": calibration_figure(two_columns(predictions.values.reshape(-1)), truth.reshape(-1))
-        }
+        return {"calibration": calibration_figure(two_columns(predictions.values.reshape(-1)), truth.reshape(-1))}
 
 
 def two_columns(yes: np.ndarray) -> np.ndarray:

@@ -147,9 +147,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
         chosen["source"] = str(source)
     if isinstance(tests, str | Path):
         chosen["test"] = str(tests)
-    recipe = complete(
-        {**settings, **chosen}, forms={block.form for block in schema.blocks()}, rows=len(split.train)
-    )
+    recipe = complete({**settings, **chosen}, forms={block.form for block in schema.blocks()}, rows=len(split.train))
     task = TASKS[task_name].for_schema(schema, recipe)
     truth = task.encode_target(table)
     task = task.knowing(truth[split.train])
@@ -178,9 +176,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
             f"network: {network_name}, {why_network}",
         ],
     )
-    build_optimizer(
-        prepared.network(), recipe.training.optimizer
-    )  # a mistaken option shows now, before any step
+    build_optimizer(prepared.network(), recipe.training.optimizer)  # a mistaken option shows now, before any step
     build_schedule(recipe.training.schedule, warmup=recipe.training.warmup)
     return prepared
 

@@ -120,9 +120,7 @@ class Task(ABC):
     def validation_metrics(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
         """What is measured on the validation rows after each epoch; holds `monitor` and `headline`."""
         names = {self.monitor, self.headline, *self.watched}
-        return measures.defined(
-            self.measure(self.decode(outputs).values, self.from_tensor(target), names=names)
-        )
+        return measures.defined(self.measure(self.decode(outputs).values, self.from_tensor(target), names=names))
 
     @abstractmethod
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
@@ -181,9 +179,7 @@ class Task(ABC):
         return rows, losses[rows]
 
 
-def members_apart(
-    outputs: Tensor, target: Tensor, weight: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def members_apart(outputs: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Members of an ensemble as rows of their own, each with its row's target and weight.
 
     outputs (B, C) stay; (B, members, C) become (B * members, C).

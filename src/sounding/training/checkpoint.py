@@ -137,9 +137,7 @@ def write_manifest(folder: Path) -> None:
         if path.name != MANIFEST:
             files[path.name] = _fingerprint(path.read_bytes())
             _flush(path)
-    unfinished = folder.with_name(
-        f"{TEMPORARY}{secrets.token_hex(4)}"
-    )  # a manifest, too, is whole or not there
+    unfinished = folder.with_name(f"{TEMPORARY}{secrets.token_hex(4)}")  # a manifest, too, is whole or not there
     unfinished.write_bytes(_manifest_bytes(files))
     _flush(unfinished)
     unfinished.replace(folder / MANIFEST)
@@ -211,9 +209,7 @@ def optimizer_to_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[
     return tensors, values
 
 
-def optimizer_from_tensors(
-    optimizer: Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]
-) -> None:
+def optimizer_from_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Give an optimizer a state back: the inverse of `optimizer_to_tensors`.
 
     Raises:
@@ -224,9 +220,7 @@ def optimizer_from_tensors(
     for key, value in {**tensors, **values}.items():
         index, _, name = key.partition(".")
         if not index.isdecimal() or int(index) >= len(parameters):
-            raise DamagedError(
-                f'the optimizer state "{key}" belongs to no parameter', "it is of another network"
-            )
+            raise DamagedError(f'the optimizer state "{key}" belongs to no parameter', "it is of another network")
         parameter = parameters[int(index)]
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             # In the parameter's memory layout: another one would take another kernel, with other last bits.
@@ -246,8 +240,7 @@ def _numbered(folder: Path) -> Iterator[int]:
 def _safetensors_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     # A copy of each: safetensors refuses tensors that share memory (tied weights) or are not contiguous.
     copies = {
-        name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, t in tensors.items()
+        name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in tensors.items()
     }
     return safetensors.torch.save(copies)
 
@@ -279,9 +272,7 @@ def _flush_folder(folder: Path) -> None:
 
 def _refuse_link(folder: Path) -> None:
     if folder.is_symlink():
-        raise UserError(
-            "is a link; checkpoints are not written through one", "give the folder itself", file=folder
-        )
+        raise UserError("is a link; checkpoints are not written through one", "give the folder itself", file=folder)
 
 
 def _remove_leftovers(folder: Path) -> None:

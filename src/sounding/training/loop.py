@@ -149,9 +149,7 @@ def train(
     position = position if position is not None else Position()
     device = torch.device(device)
     steps = len(batches)
-    parameters = {
-        player.name: [p for p in player.network.parameters() if p.requires_grad] for player in players
-    }
+    parameters = {player.name: [p for p in player.network.parameters() if p.requires_grad] for player in players}
     unread: list[_Unread] = []
 
     while position.epoch < epochs:
@@ -166,18 +164,14 @@ def train(
                 rate = _set_rate(player, done / (epochs * steps))
                 with autocast(device, precision):
                     loss = player.loss(batch)
-                for parameter in parameters[
-                    player.name
-                ]:  # another player's loss may have left gradients, too
+                for parameter in parameters[player.name]:  # another player's loss may have left gradients, too
                     parameter.grad = None
                 loss.backward()  # type: ignore[no-untyped-call]
                 norm = None
                 if player.clip_norm > 0:
                     norm = nn.utils.clip_grad_norm_(parameters[player.name], player.clip_norm)
                 finished = (done + 1) / (epochs * steps)
-                unread.append(
-                    _Unread(epoch, step, player.name, loss.detach(), norm, rate, batch.rows, finished)
-                )
+                unread.append(_Unread(epoch, step, player.name, loss.detach(), norm, rate, batch.rows, finished))
                 if reading:
                     records += [record.read() for record in unread]  # here the CPU waits for the GPU
                     unread.clear()
@@ -236,9 +230,7 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 
 
 def _diverged(record: StepRecord) -> DivergedError:
-    what, value = (
-        ("loss", record.loss) if not math.isfinite(record.loss) else ("gradient norm", record.gradient_norm)
-    )
+    what, value = ("loss", record.loss) if not math.isfinite(record.loss) else ("gradient norm", record.gradient_norm)
     whose = f"the {what}" if record.player == "network" else f'the {what} of "{record.player}"'
     return DivergedError(
         f"{whose} became {value} in epoch {record.epoch + 1}, step {record.step + 1}, "

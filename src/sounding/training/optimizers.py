@@ -57,13 +57,9 @@ class MuonAndAdamW(Optimizer):
             mine = [group for group in self.param_groups if group["muon"] is muon]
             if mine and muon:
                 matched: Any = {"adjust_lr_fn": "match_rms_adamw", **options}
-                self._parts.append(
-                    (muon, torch.optim.Muon(mine, lr=lr, weight_decay=weight_decay, **matched))
-                )
+                self._parts.append((muon, torch.optim.Muon(mine, lr=lr, weight_decay=weight_decay, **matched)))
             elif mine:
-                self._parts.append(
-                    (muon, torch.optim.AdamW(mine, lr=lr, weight_decay=weight_decay, fused=fused))
-                )
+                self._parts.append((muon, torch.optim.AdamW(mine, lr=lr, weight_decay=weight_decay, fused=fused)))
         for _, part in self._parts:  # their groups are copies that carry every default: take those over
             for group in part.param_groups:
                 self._own_group_of(group).update(group)
@@ -132,9 +128,7 @@ def build_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
             groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **{**algorithm.options, **options}
         )
     except (ValueError, TypeError) as error:
-        raise RecipeError(
-            f"{recipe.name} refuses its options: {error}", "see torch.optim for their ranges"
-        ) from None
+        raise RecipeError(f"{recipe.name} refuses its options: {error}", "see torch.optim for their ranges") from None
     return optimizer
 
 

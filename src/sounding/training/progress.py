@@ -73,9 +73,7 @@ class ProgressBar:
             self._draw(record.epoch, record.train_loss, record.learning_rate, record.progress)
             return
         line = f"epoch {record.epoch + 1}/{self._epochs}  train loss {record.train_loss:.4g}"
-        line += (
-            f"{'  validation' if self._validation else ''}{self._validation}  lr {record.learning_rate:.3g}"
-        )
+        line += f"{'  validation' if self._validation else ''}{self._validation}  lr {record.learning_rate:.3g}"
         line += f"  {record.seconds:.1f} s"
         if now - self._shown >= LINE_EVERY:
             self._shown, self._waiting = now, None

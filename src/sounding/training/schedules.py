@@ -74,9 +74,7 @@ def build_schedule(name: str, *, warmup: float = 0.0) -> Schedule:
     if name not in SCHEDULES:
         raise RecipeError(f'there is no schedule "{name}"', nearest(name, SCHEDULES))
     if not 0.0 <= warmup < 1.0:
-        raise RecipeError(
-            f"the warm-up is {warmup}", "give a fraction of all steps, at least 0 and less than 1"
-        )
+        raise RecipeError(f"the warm-up is {warmup}", "give a fraction of all steps, at least 0 and less than 1")
     shape = SCHEDULES[name]
     if name == "one_cycle":
         return lambda progress: one_cycle(progress, rise=warmup or 0.3)

@@ -154,9 +154,7 @@ class Trainer:
             ),
         )
         if recipe.precision not in PRECISIONS:
-            raise RecipeError(
-                f'there is no precision "{recipe.precision}"', nearest(recipe.precision, PRECISIONS)
-            )
+            raise RecipeError(f'there is no precision "{recipe.precision}"', nearest(recipe.precision, PRECISIONS))
         if recipe.epochs < 1 or recipe.batch_size < 1:
             raise RecipeError(
                 f"epochs is {recipe.epochs} and batch_size {recipe.batch_size}", "give at least 1 of both"
@@ -166,17 +164,13 @@ class Trainer:
 
         self.recipe, self.seed, self.monitor, self.maximize = recipe, seed, monitor, maximize
         self.device = find_device(recipe.device)
-        self.network = (
-            network if network is not None else nn.ModuleDict({p.name: p.network for p in players or ()})
-        )
+        self.network = network if network is not None else nn.ModuleDict({p.name: p.network for p in players or ()})
         self.checkpoints = Path(checkpoints) if checkpoints is not None else None
         self._loss = named_loss(loss)
         self._players = players
         self._optimizer = optimizer
         self._own_schedule = callable(schedule)
-        self._schedule = (
-            schedule if callable(schedule) else build_schedule(recipe.schedule, warmup=recipe.warmup)
-        )
+        self._schedule = schedule if callable(schedule) else build_schedule(recipe.schedule, warmup=recipe.warmup)
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
         self._signals = Signals()
 
@@ -299,9 +293,7 @@ class Trainer:
     def _forward(self, batch: Batch) -> Tensor:
         inputs = batch.inputs
         if self.recipe.channels_last:
-            inputs = tuple(
-                t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs
-            )
+            inputs = tuple(t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs)
         with autocast(self.device, self.recipe.precision):
             outputs: Tensor = self.network(*inputs)
         return outputs.float()  # sums of a loss in bfloat16 would lose all but two digits
@@ -381,9 +373,7 @@ class Trainer:
             optimizer = self._optimizer(self.network)
         else:
             optimizer = build_optimizer(self.network, self.recipe.optimizer)
-        return [
-            Player("network", self.network, self._loss_of, optimizer, self._schedule, self.recipe.clip_norm)
-        ]
+        return [Player("network", self.network, self._loss_of, optimizer, self._schedule, self.recipe.clip_norm)]
 
     @contextmanager
     def _machine(self) -> Iterator[None]:
@@ -530,9 +520,7 @@ class Trainer:
             run.position = Position(**state["position"])
             history.epochs = [EpochRecord(**values) for values in state["epochs"]]
             history.best, history.seconds = state["best"], state["seconds"]
-            if (
-                self.recipe.time > 0
-            ):  # the epochs were cut to the time there was, and the schedule made for them
+            if self.recipe.time > 0:  # the epochs were cut to the time there was, and the schedule made for them
                 history.planned = state["planned"]
         except (KeyError, TypeError) as error:
             raise DamagedError(f"this is no checkpoint of a trainer: {error}", file=found.folder) from None

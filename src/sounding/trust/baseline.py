@@ -148,9 +148,7 @@ def compare(
         seconds = time.perf_counter() - started
         values, note = answer
         parts = {
-            part: (Predictions(values[rows]), target[rows])
-            for part, rows in split.parts.items()
-            if part != "train"
+            part: (Predictions(values[rows]), target[rows]) for part, rows in split.parts.items() if part != "train"
         }
         metrics = {part: task.metrics(*both) for part, both in parts.items()}
         differences = _differences(task, predictions, parts["test"][0], truth, recipe)
@@ -183,9 +181,7 @@ def guess(problem: Problem) -> tuple[np.ndarray, str]:
 def linear(problem: Problem) -> tuple[np.ndarray, str]:
     """Ridge or logistic regression on standardised numbers, one-hot categories, word and word-pair weights, pixels."""
     inputs: Any = linear_inputs(problem)
-    filled = (inputs.size if isinstance(inputs, np.ndarray) else inputs.nnz) / inputs.shape[
-        0
-    ]  # cells of a row
+    filled = (inputs.size if isinstance(inputs, np.ndarray) else inputs.nnz) / inputs.shape[0]  # cells of a row
     rows = problem.training_rows(max(1000, int(MOST_LINEAR_CELLS / max(filled, 1))))
     cheap = len(rows) * filled * problem.task.outputs <= CHEAP_CELLS
     usual = TEXT_STRENGTH if all(block.form == "tokens" for block in problem.schema.blocks()) else 1.0
@@ -207,9 +203,7 @@ def linear(problem: Problem) -> tuple[np.ndarray, str]:
 
 def trees(problem: Problem) -> tuple[np.ndarray, str] | None:
     """Gradient-boosted trees on numbers and categories; a tenth of the training rows says when to stop."""
-    table = [
-        problem.encoded.blocks[name] for name in ("numbers", "categories") if name in problem.encoded.blocks
-    ]
+    table = [problem.encoded.blocks[name] for name in ("numbers", "categories") if name in problem.encoded.blocks]
     if not table or problem.task.outputs > MOST_TREE_CLASSES:
         return None
     inputs = np.concatenate(table, axis=1, dtype=np.float32)
@@ -251,9 +245,7 @@ def linear_inputs(problem: Problem) -> Any:
         elif name.startswith("text:"):
             words = schema[name.removeprefix("text:")].column(problem.table).words
             texts = [text or "" for text in words.to_pylist()]
-            learned = TfidfVectorizer(
-                ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, max_features=200_000
-            )
+            learned = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32, max_features=200_000)
             learned.set_params(token_pattern=r"\w+|[^\w\s]")
             if any(text.strip() for text in (texts[row] for row in problem.split.train)):
                 learned.fit([texts[row] for row in problem.split.train])
@@ -277,11 +269,7 @@ def verdict(
     """
     own, rows, metric = task.metrics(predictions, truth), len(truth), task.headline
     if metric not in own or not baselines:
-        why = (
-            f"{metric} is undefined on {rows} test rows"
-            if metric not in own
-            else "no simple model was trained"
-        )
+        why = f"{metric} is undefined on {rows} test rows" if metric not in own else "no simple model was trained"
         return Verdict(f"No verdict: {why}.", "unknown", metric, None, None, "")
     chance, *simple = baselines
     best = min(simple, key=lambda result: _rank(task, result), default=chance)
@@ -299,9 +287,7 @@ def verdict(
 
     if not _beats_guess(task, chance):
         level = _say(metric, chance.metrics["test"][metric])
-        headline = (
-            f"No better than guessing: {words} {score} against {level} for {chance.name} on {rows} test rows."
-        )
+        headline = f"No better than guessing: {words} {score} against {level} for {chance.name} on {rows} test rows."
         if worse:
             return answer(
                 f"{headline} Not so the simple model: {theirs} for {best.name}.",
@@ -391,11 +377,7 @@ def _differences(
         seed=recipe.seed,
         names={task.headline, task.monitor},
     )
-    return {
-        name: (own[name] - theirs[name], *intervals[name])
-        for name in own
-        if name in theirs and name in intervals
-    }
+    return {name: (own[name] - theirs[name], *intervals[name]) for name in own if name in theirs and name in intervals}
 
 
 def _guess_name(task: Task) -> str:
@@ -423,9 +405,7 @@ def _mean_loss(problem: Problem, values: np.ndarray, rows: np.ndarray) -> float:
     return float(np.square(losses).mean() if isinstance(problem.task, Regression) else losses.mean())
 
 
-def _fit_and_predict(
-    problem: Problem, model: BaseEstimator, inputs: Any, rows: np.ndarray
-) -> tuple[np.ndarray, bool]:
+def _fit_and_predict(problem: Problem, model: BaseEstimator, inputs: Any, rows: np.ndarray) -> tuple[np.ndarray, bool]:
     """Values for all rows as in `Predictions`, and whether the model came to its end.
 
     Only trees on many cells use all threads: elsewhere they gain little, and wait for each other on a busy machine.
@@ -435,8 +415,7 @@ def _fit_and_predict(
     threads = None if many else 1
     if isinstance(problem.task, Multilabel):
         answers = [
-            _one_answer(problem, clone(model), inputs, rows, truth[:, at], 2, threads)
-            for at in range(truth.shape[1])
+            _one_answer(problem, clone(model), inputs, rows, truth[:, at], 2, threads) for at in range(truth.shape[1])
         ]
         return np.stack([values[:, 1] for values, _ in answers], axis=1), all(done for _, done in answers)
     return _one_answer(problem, model, inputs, rows, truth, problem.task.outputs, threads)

@@ -14,9 +14,7 @@ from sounding.data.sources.csv import parse
 from sounding.errors import DataError
 from sounding.recipe import DataRecipe
 
-TEXT = st.text(
-    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6
-) | st.sampled_from(
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
     ["", " ", '"', '""', "a\nb", "\r", "\r\n", "x,y", "\n\n", "\t", "ü", "1.5", "NA", '5" pipe']
 )
 
@@ -53,9 +51,7 @@ def test_cells_and_lines_are_those_of_the_standard_library(
 ) -> None:
     rows, separator, end, every, gap = case
     names = [f"name {position}" for position in range(len(rows[0]))]
-    written_rows = [
-        separator.join(quoted(cell, separator, every, row) for cell in row) for row in [names, *rows]
-    ]
+    written_rows = [separator.join(quoted(cell, separator, every, row) for cell in row) for row in [names, *rows]]
     if gap:  # which only the exact reader goes over
         written_rows.insert(2, "")
     text = "".join(row + end for row in written_rows)

@@ -132,9 +132,7 @@ FAULTS = [
         cells={"a": ["1"], "b": ["Müller"]},
         settings={"encoding": "cp1252"},
     ),
-    Fault(
-        "RD-07-unknown", b"a,b\n1,2\n", ['no encoding "cp1225"', '"cp1252"'], settings={"encoding": "cp1225"}
-    ),
+    Fault("RD-07-unknown", b"a,b\n1,2\n", ['no encoding "cp1225"', '"cp1252"'], settings={"encoding": "cp1225"}),
     Fault("RD-07-utf16", "a,b\n1,ü\n".encode("utf-16"), cells={"a": ["1"], "b": ["ü"]}),
     Fault("RD-07-utf16-be", b"\xfe\xff" + "a,b\n1,ü\n".encode("utf-16-be"), cells={"a": ["1"], "b": ["ü"]}),
     Fault("RD-07-utf16-cut", "a,b\n1,ü\n".encode("utf-16")[:-1], ["is not UTF-16-LE"]),
@@ -197,10 +195,7 @@ FAULTS = [
     Fault(
         "RD-21",
         (
-            ",".join('"{}"'.format(name.replace('"', '""')) for name in NAMES)
-            + "\n"
-            + ",".join("123456789")
-            + "\n"
+            ",".join('"{}"'.format(name.replace('"', '""')) for name in NAMES) + "\n" + ",".join("123456789") + "\n"
         ).encode(),
         cells={name: [value] for name, value in zip(NAMES, "123456789", strict=True)},
     ),
@@ -268,9 +263,7 @@ FAULTS = [
         b"a,b\n1,2\n3," + b"x" * 2**23 + b"\n",
         cells={"a": ["1", "3"], "b": ["2", "x" * 2**23]},
     ),
-    Fault(
-        "RD-41", named("a.jsonl", b'{"a": 1}\n{"a": 2\n{"a": 3}\n'), ["not JSON", "byte offset 16"], line=2
-    ),
+    Fault("RD-41", named("a.jsonl", b'{"a": 1}\n{"a": 2\n{"a": 3}\n'), ["not JSON", "byte offset 16"], line=2),
     Fault("RD-41-no-object", named("a.jsonl", b'{"a": 1}\n[1]\n'), ["not an object"], line=2),
     Fault("RD-41-array", named("a.json", b'[{"a": 1}]\n'), ["one JSON array"]),
     Fault("RD-41-twice", named("a.jsonl", b'{"a": 1, "a": 2}\n'), ['the key "a" occurs twice'], line=1),
@@ -281,9 +274,7 @@ FAULTS = [
         finds="absent-keys",
         cells={"a": [1, None, 2], "b": [None, "x", None]},
     ),
-    Fault(
-        "PQ-03-list", parquet(pa.table({"a": [[1, 2]], "b": [1]})), ["list<", "not understood"], column="a"
-    ),
+    Fault("PQ-03-list", parquet(pa.table({"a": [[1, 2]], "b": [1]})), ["list<", "not understood"], column="a"),
     Fault("PQ-03-struct", parquet(pa.table({"a": [{"x": 1}]})), ["struct<"], column="a"),
     Fault(
         "PQ-03-map",
@@ -317,9 +308,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_fault(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = (
-        named("data.csv", fault.make)(tmp_path) if isinstance(fault.make, bytes) else fault.make(tmp_path)
-    )
+    source = named("data.csv", fault.make)(tmp_path) if isinstance(fault.make, bytes) else fault.make(tmp_path)
     settings = DataRecipe(**fault.settings)
     if fault.id == "RD-33":
         grow_while_read(source, monkeypatch)
@@ -366,9 +355,7 @@ def test_decimals_times_and_codes_keep_their_values(tmp_path: Path) -> None:
     written = pa.table(
         {
             "price": pa.array([Decimal("12345678901234567890.12"), None], pa.decimal128(22, 2)),
-            "when": pa.array(
-                [datetime(2024, 1, 2, 3, tzinfo=UTC)] * 2, pa.timestamp("us", tz="Europe/Paris")
-            ),
+            "when": pa.array([datetime(2024, 1, 2, 3, tzinfo=UTC)] * 2, pa.timestamp("us", tz="Europe/Paris")),
             "word": pa.array(["x", "y"]).dictionary_encode(),
         }
     )

@@ -20,9 +20,7 @@ def stream(path: Path, *, file: bool) -> None:
         writer.write_table(WRITTEN)
 
 
-@pytest.mark.parametrize(
-    "name", ["a.parquet", "a.parquet.gz", "a.feather", "a.arrow", "a.arrow.gz", "a.arrows"]
-)
+@pytest.mark.parametrize("name", ["a.parquet", "a.parquet.gz", "a.feather", "a.arrow", "a.arrow.gz", "a.arrows"])
 def test_typed_files_keep_their_types(tmp_path: Path, name: str) -> None:
     path = tmp_path / name.removesuffix(".gz")
     if "parquet" in name:

@@ -77,9 +77,7 @@ def test_an_index_that_means_something_becomes_a_column() -> None:
     assert read(unnamed).columns == ["a", "index"]
     collision = pd.DataFrame({"index": [1, 2]}, index=["p", "q"])
     assert read(collision).columns == ["index", "index_index"]
-    levels = pd.DataFrame(
-        {"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("p", 1), ("q", 2)], names=["person", None])
-    )
+    levels = pd.DataFrame({"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("p", 1), ("q", 2)], names=["person", None]))
     assert read(levels).data.to_pydict() == {"a": [1, 2], "person": ["p", "q"], "index_1": [1, 2]}
 
 

@@ -13,9 +13,7 @@ datasets = pytest.importorskip("datasets")
 
 
 def test_classes_come_as_names_in_the_order_of_the_rows() -> None:
-    features = datasets.Features(
-        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])}
-    )
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
     data = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, -1]}, features=features)
     table = read_source(data.select([2, 0]), DataRecipe())
     assert table.data.to_pydict() == {"text": ["c", "a"], "label": [None, "pos"]}
@@ -39,9 +37,7 @@ def test_pictures_stay_encoded() -> None:
         {"image": [{"bytes": file.getvalue(), "path": None}]},
         features=datasets.Features({"image": datasets.Image()}),
     )
-    assert read_source(data, DataRecipe()).data["image"].to_pylist() == [
-        {"bytes": file.getvalue(), "path": None}
-    ]
+    assert read_source(data, DataRecipe()).data["image"].to_pylist() == [{"bytes": file.getvalue(), "path": None}]
 
 
 def test_other_features_are_refused() -> None:

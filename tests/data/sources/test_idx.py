@@ -16,11 +16,7 @@ LABELS = np.array([7, 0, 7], dtype=np.uint8)
 
 def idx(array: np.ndarray) -> bytes:
     """Source: the description of the format by LeCun et al.: two zeros, type, dimensions, sizes (big-endian), data."""
-    return (
-        bytes([0, 0, 8, array.ndim])
-        + b"".join(size.to_bytes(4, "big") for size in array.shape)
-        + array.tobytes()
-    )
+    return bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape) + array.tobytes()
 
 
 def write(folder: Path, name: str, data: bytes) -> None:

@@ -22,8 +22,7 @@ def check(examined: Examined) -> Iterator[Finding]:
         return
     names = examined.class_names
     parts = {
-        part: np.bincount(examined.target[rows], minlength=len(names))
-        for part, rows in examined.split.parts.items()
+        part: np.bincount(examined.target[rows], minlength=len(names)) for part, rows in examined.split.parts.items()
     }
     train = parts["train"]
     share = float(train.max() / train.sum())
@@ -38,9 +37,7 @@ def check(examined: Examined) -> Iterator[Finding]:
         )
     rare = np.flatnonzero(train < FEW)
     if len(rare):
-        listed = ", ".join(
-            f'"{names[one]}" ({train[one]})' for one in rare[np.argsort(train[rare])][:MOST_NAMED]
-        )
+        listed = ", ".join(f'"{names[one]}" ({train[one]})' for one in rare[np.argsort(train[rare])][:MOST_NAMED])
         yield Finding(
             rule="near-empty-classes",
             severity="warning",

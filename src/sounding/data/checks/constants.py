@@ -19,16 +19,12 @@ def check(examined: Examined) -> Iterator[Finding]:
     found = {}
     for feature in examined.features:
         values = feature.values[rows]
-        share = float(
-            (values == np.median(values)).mean()
-        )  # a value in more than half of the rows is the median
+        share = float((values == np.median(values)).mean())  # a value in more than half of the rows is the median
         if share >= NEARLY_ALL and share < 1:
             found[feature.name] = share
     if not found:
         return
-    named = ", ".join(f'"{name}"' for name in list(found)[:MOST_NAMED]) + (
-        ", ..." if len(found) > MOST_NAMED else ""
-    )
+    named = ", ".join(f'"{name}"' for name in list(found)[:MOST_NAMED]) + (", ..." if len(found) > MOST_NAMED else "")
     many = "s hold" if len(found) > 1 else " holds"
     yield Finding(
         rule="nearly-constant-columns",

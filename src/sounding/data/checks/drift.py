@@ -65,9 +65,7 @@ def kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> float:
     """
     one, other = np.sort(one), np.sort(other)
     at = np.concatenate([one, other])
-    shares = np.searchsorted(one, at, side="right") / len(one) - np.searchsorted(
-        other, at, side="right"
-    ) / len(other)
+    shares = np.searchsorted(one, at, side="right") / len(one) - np.searchsorted(other, at, side="right") / len(other)
     return float(np.abs(shares).max())
 
 

@@ -36,8 +36,7 @@ def check(examined: Examined) -> Iterator[Finding]:
             continue
         share = len(seen) / len(rows)
         pairs = [
-            {name: examined.place(row), "train": examined.place(trained[groups[row]] - 1)}
-            for row in seen[:EXAMPLES]
+            {name: examined.place(row), "train": examined.place(trained[groups[row]] - 1)} for row in seen[:EXAMPLES]
         ]
         alarming = share >= NOTABLE and examined.is_mostly_distinct and len(seen) > 1
         yield Finding(

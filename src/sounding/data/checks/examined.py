@@ -45,9 +45,7 @@ class Examined:
             array = self.encoded.blocks[block.name] if block.form in ("numbers", "categories") else None
             if array is not None:
                 names = block.features or block.columns
-                columns = [
-                    Feature(name, array[:, at], block.form == "categories") for at, name in enumerate(names)
-                ]
+                columns = [Feature(name, array[:, at], block.form == "categories") for at, name in enumerate(names)]
                 found += [column for column in columns if column.name in block.columns]
         return found
 
@@ -130,11 +128,7 @@ def _cell_codes(table: Table, name: str) -> np.ndarray:
     """(N,) uint64: equal for equal cells."""
     cells = table.data.column(name).combine_chunks()
     kind = cells.type
-    if (
-        pa.types.is_fixed_size_list(kind)
-        or isinstance(kind, pa.BaseExtensionType)
-        or pa.types.is_nested(kind)
-    ):
+    if pa.types.is_fixed_size_list(kind) or isinstance(kind, pa.BaseExtensionType) or pa.types.is_nested(kind):
         cells = pa.array([str(cell) for cell in cells.to_pylist()])
     if not pa.types.is_dictionary(cells.type):
         cells = pc.dictionary_encode(cells, null_encoding="encode")

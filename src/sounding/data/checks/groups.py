@@ -28,9 +28,7 @@ SHARED = 0.5
 
 def check(examined: Examined) -> Iterator[Finding]:
     """Columns that name groups of rows, where most test rows have relatives among the training rows."""
-    if not len(examined.split.test) or any(
-        field.role in ("group", "time") for field in examined.schema.fields
-    ):
+    if not len(examined.split.test) or any(field.role in ("group", "time") for field in examined.schema.fields):
         return
     for field in examined.schema.fields:
         if field.role in ("input", "ignored") and NAMES.fullmatch(field.name):

@@ -15,9 +15,7 @@ from sounding.recipe import DataRecipe
 
 FEWEST_WORDS, FEWEST_NUMBERS = 20, 100
 """With fewer rows, all values may well differ by chance."""
-NAMES = re.compile(
-    r"(?i:(.*[_\W])?(id|uuid|guid|key|index|idx|number|nr|row|rowid|rownum)\d*)|.*[a-z](Id|ID|UUID)"
-)
+NAMES = re.compile(r"(?i:(.*[_\W])?(id|uuid|guid|key|index|idx|number|nr|row|rowid|rownum)\d*)|.*[a-z](Id|ID|UUID)")
 """What columns of identifiers are called."""
 
 

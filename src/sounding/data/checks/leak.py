@@ -26,11 +26,7 @@ def check(examined: Examined) -> Iterator[Finding]:
     truth = examined.target
     if truth is None or len(truth) < 2 * FEWEST:
         return
-    rows = (
-        np.arange(len(truth))
-        if len(truth) <= MOST_ROWS
-        else np.linspace(0, len(truth) - 1, MOST_ROWS).astype(int)
-    )
+    rows = np.arange(len(truth)) if len(truth) <= MOST_ROWS else np.linspace(0, len(truth) - 1, MOST_ROWS).astype(int)
     # Rows may be sorted, so halves are taken by a hash of their place.
     half = (np.arange(len(rows)) * 2654435761 % 2**32) < 2**31
     truth = truth[rows]

@@ -45,7 +45,6 @@ def check(examined: Examined) -> Iterator[Finding]:
         },
         meaning="Squared errors are ruled by these rows: the network serves them at the cost of all others.",
         remedy=Remedy(
-            "check these rows"
-            + ("; the logarithm of the target may be the better question" if all_positive else "")
+            "check these rows" + ("; the logarithm of the target may be the better question" if all_positive else "")
         ),
     )

@@ -77,18 +77,14 @@ def read_source(source: object, settings: DataRecipe) -> Table:
     understood = "; ".join(one.UNDERSTANDS for one in SOURCES)
     if isinstance(source, Path):
         what = (
-            "this folder holds nothing that is understood"
-            if source.is_dir()
-            else "this kind of file is not understood"
+            "this folder holds nothing that is understood" if source.is_dir() else "this kind of file is not understood"
         )
         tables = (
             [path.name for path in sorted(source.iterdir()) if any(one.claims(path) for one in SOURCES)]
             if source.is_dir()
             else []
         )
-        remedy = (
-            f"give a file in it: {', '.join(tables[:5])}" if tables else f"give one of these: {understood}"
-        )
+        remedy = f"give a file in it: {', '.join(tables[:5])}" if tables else f"give one of these: {understood}"
         raise DataError(what, remedy, file=source)
     name = f"{type(source).__module__}.{type(source).__qualname__}"
     raise DataError(f"a source of type {name} is not understood", f"give one of these: {understood}")

@@ -29,9 +29,7 @@ class Text:
     headed: bool = True
     """Whether the file holds the names."""
 
-    def error(
-        self, what: str, remedy: str, *, line: int | None = None, position: int | None = None
-    ) -> DataError:
+    def error(self, what: str, remedy: str, *, line: int | None = None, position: int | None = None) -> DataError:
         """An error at a line and a column, counted from 0."""
         column = None
         if position is not None:

@@ -68,9 +68,7 @@ def existing(path: Path) -> Path:
         raise DataError("this is not a file name", "give the path of a file", file=path) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise DataError(
-                "not a regular file: its links lead in a circle", "give a file", file=path
-            ) from None
+            raise DataError("not a regular file: its links lead in a circle", "give a file", file=path) from None
         raise DataError(f"cannot be read: {error.strerror}", "give a file you may read", file=path) from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise DataError("not a regular file", "give a file or a folder, not a pipe or a device", file=path)
@@ -99,9 +97,7 @@ def unchanged(path: Path) -> Iterator[None]:
         yield
     finally:
         if _state(path) != before:
-            raise DataError(
-                "the file changed while it was being read", "read it when nothing writes to it", file=path
-            )
+            raise DataError("the file changed while it was being read", "read it when nothing writes to it", file=path)
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -122,9 +118,7 @@ def read_bytes(path: Path) -> bytes:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise DataError(
-                f"cannot be read: {error.strerror}", "give a file you may read", file=path
-            ) from None
+            raise DataError(f"cannot be read: {error.strerror}", "give a file you may read", file=path) from None
         if data.startswith(GZIP):
             data = unzipped(data, path)
         if not data:
@@ -139,9 +133,7 @@ def unzipped(data: bytes, file: object) -> bytes:
     except EOFError:
         raise DataError("the archive ends early", "copy or download the file again", file=file) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"the archive is damaged: {error}", "copy or download the file again", file=file
-        ) from None
+        raise DataError(f"the archive is damaged: {error}", "copy or download the file again", file=file) from None
 
 
 def content(data: bytes) -> str:
@@ -171,9 +163,7 @@ def expect(data: bytes, wanted: str, file: object) -> None:
     """Refuse bytes that are certainly something else than what the name of the file promises."""
     found = content(data)
     if found and found != wanted:
-        raise DataError(
-            f"the content is {found}, not {wanted}", "give the file the ending of its content", file=file
-        )
+        raise DataError(f"the content is {found}, not {wanted}", "give the file the ending of its content", file=file)
 
 
 def utf8(data: bytes, encoding: str, file: object) -> tuple[bytes, str]:
@@ -237,11 +227,7 @@ def _not_utf8(data: bytes, step: int = 1 << 24) -> int | None:
 
 
 def _undecodable(data: bytes, offset: int, skipped: int, name: str, file: object) -> DataError:
-    remedy = (
-        "if it was written on Windows, say --encoding cp1252"
-        if name == "UTF-8"
-        else "give another --encoding"
-    )
+    remedy = "if it was written on Windows, say --encoding cp1252" if name == "UTF-8" else "give another --encoding"
     what = f"byte 0x{data[offset]:02X} at byte offset {offset + skipped} is not {name}"
     return DataError(what, remedy, file=file, line=line_of(data, offset))
 

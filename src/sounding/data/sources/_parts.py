@@ -27,9 +27,7 @@ def part_named(name: str) -> str | None:
     return next((part for part, names in PARTS.items() if name.casefold() in names), None)
 
 
-def by_part(
-    tables: Sequence[Table], parts: Sequence[str | None], *, name: str, root: Path | None = None
-) -> Table:
+def by_part(tables: Sequence[Table], parts: Sequence[str | None], *, name: str, root: Path | None = None) -> Table:
     """One table of several; with the parts that they belong to, if all of them have one and one of these is `train`.
 
     All tables have the same columns. Rows keep the order of the parts, then of the tables.
@@ -44,9 +42,7 @@ def by_part(
             ranges[part] = range(ranges[part].start if part in ranges else start, end)
         start = end
     ordered = [tables[i] for i in order]
-    data = pa.concat_tables(
-        [table.data.select(ordered[0].columns) for table in ordered], promote_options="permissive"
-    )
+    data = pa.concat_tables([table.data.select(ordered[0].columns) for table in ordered], promote_options="permissive")
     return replace(
         ordered[0],
         data=data,

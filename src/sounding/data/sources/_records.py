@@ -19,9 +19,7 @@ from sounding.recipe import DataRecipe
 _KINDS = {bool: "true or false", int: "number", float: "number", str: "text"}
 
 
-def from_records(
-    records: Sequence[Mapping[str, Any]], settings: DataRecipe, *, name: str, origin: Origin
-) -> Table:
+def from_records(records: Sequence[Mapping[str, Any]], settings: DataRecipe, *, name: str, origin: Origin) -> Table:
     """A table of dictionaries; keys that are absent are missing values, counted in a finding.
 
     A column that mixes types becomes text, each value as JSON writes it; that is a finding too.
@@ -45,9 +43,7 @@ def from_records(
             row = next(row for row, cell in enumerate(cells) if cell is not None and type(cell) not in _KINDS)
             what = f"a nested value ({json.dumps(cells[row])[:60]})"
             _, line = table.where(row)
-            problems.add(
-                DataError(what, "spread it over plain keys", file=origin.file, line=line, column=key)
-            )
+            problems.add(DataError(what, "spread it over plain keys", file=origin.file, line=line, column=key))
             continue
         if len(kinds) > 1:
             findings.append(_mixed(key, cells, kinds, table))

@@ -58,15 +58,9 @@ def _read_pair(x: object, y: object, settings: DataRecipe) -> Table:
     inputs = frames.read(x, settings) if frames.claims(x) else read(_sequence(x), settings)
     name = getattr(y, "name", None)
     name = name if isinstance(name, str) and name and name not in inputs.columns else "target"
-    targets = (
-        frames.read(y, settings).data
-        if frames.claims(y)
-        else pa.table(_columns(_sequence(y), name, f"{name}_"))
-    )
+    targets = frames.read(y, settings).data if frames.claims(y) else pa.table(_columns(_sequence(y), name, f"{name}_"))
     if len(targets) != len(inputs):
-        raise DataError(
-            f"x has {len(inputs):,} rows and y has {len(targets):,}", "give one y for each row of x"
-        )
+        raise DataError(f"x has {len(inputs):,} rows and y has {len(targets):,}", "give one y for each row of x")
     names = [*inputs.columns, *targets.column_names]
     check_names(names, settings, "arrays")
     data = pa.table([*inputs.data.columns, *targets.columns], names=names)
@@ -116,9 +110,7 @@ def _columns(value: Any, name: str, prefix: str) -> dict[str, pa.Array]:
         return {f"{prefix}{i}": _column(array[:, i], f"{prefix}{i}") for i in range(array.shape[1])}
     if array.ndim in (3, 4):
         return {name: _pictures(array, name)}
-    raise DataError(
-        f"an array of {array.ndim} dimensions is no column", "give (N,), (N, D) or pictures", column=name
-    )
+    raise DataError(f"an array of {array.ndim} dimensions is no column", "give (N,), (N, D) or pictures", column=name)
 
 
 def _column(array: np.ndarray, name: str) -> pa.Array:

@@ -123,11 +123,7 @@ def _parse(text: Text, encoding: str) -> Table:
     _refuse_large_cells(table, body)
     findings = _findings(table, read, body, line)
     table, unnamed = _without_unnamed(table, names, text.settings)
-    separator = (
-        f"separator {SEPARATORS.get(text.separator, repr(text.separator))}"
-        if len(names) > 1
-        else "one column"
-    )
+    separator = f"separator {SEPARATORS.get(text.separator, repr(text.separator))}" if len(names) > 1 else "one column"
     notes = [f"{separator}, encoding {encoding}"]
     if not headed:
         notes.append("no header: the first line is data")
@@ -302,9 +298,7 @@ def _columns(rows: Sequence[Sequence[str | None]], names: Sequence[str]) -> pa.T
 # Refusing
 
 
-def _refuse_ragged(
-    body: Text, rows: int, short: Sequence[tuple[int, int]], long: Sequence[tuple[int, int]]
-) -> None:
+def _refuse_ragged(body: Text, rows: int, short: Sequence[tuple[int, int]], long: Sequence[tuple[int, int]]) -> None:
     """Refuse rows with more cells than columns, and with fewer unless they are to be filled."""
     problems = Problems()
     width = len(body.names)
@@ -319,9 +313,7 @@ def _refuse_ragged(
         (line, cells), many = short[0], f"{len(short):,} rows have too few"
         remedy = "complete it, or say --set data.short_rows=fill"
         problems.add(
-            body.error(
-                f"only {_count(cells, 'cell')}, but {expected}{_aside(short, many)}", remedy, line=line
-            )
+            body.error(f"only {_count(cells, 'cell')}, but {expected}{_aside(short, many)}", remedy, line=line)
         )
     problems.raise_if_any()
 

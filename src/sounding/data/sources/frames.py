@@ -57,9 +57,7 @@ def _from_stream(source: Any) -> pa.Table:
             [pa.RecordBatch.from_struct_array(chunk) for chunk in chunks.chunks],
             pa.schema(chunks.type.fields),
         )
-    return pa.table(
-        {getattr(source, "name", None) or "x": chunks}
-    )  # a single column, such as a Polars series
+    return pa.table({getattr(source, "name", None) or "x": chunks})  # a single column, such as a Polars series
 
 
 def _is_pandas(source: object) -> bool:

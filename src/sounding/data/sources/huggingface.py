@@ -44,9 +44,7 @@ def read(source: Any, settings: DataRecipe) -> Table:
         data = data.set_column(position, name, _named(data.column(name), names))
     data = understood(data.replace_schema_metadata(None), settings, "Dataset")
     target = tuple(classes) if len(classes) == 1 else ()
-    return Table(
-        data, "Dataset", (Origin("Dataset", len(data)),), target=target, notes=("Hugging Face data set",)
-    )
+    return Table(data, "Dataset", (Origin("Dataset", len(data)),), target=target, notes=("Hugging Face data set",))
 
 
 def _named(codes: pa.ChunkedArray, names: list[str]) -> pa.Array:

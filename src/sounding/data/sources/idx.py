@@ -69,9 +69,7 @@ def read_pair(images: Path, labels: Path) -> Table:
             "label": pa.array(classes.astype(np.int64)),
         }
     )
-    return Table(
-        data, images.parent.name, (Origin(str(images), len(pictures)),), target=("label",), notes=("IDX",)
-    )
+    return Table(data, images.parent.name, (Origin(str(images), len(pictures)),), target=("label",), notes=("IDX",))
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -84,9 +82,7 @@ def read_array(path: Path) -> np.ndarray:
     dimensions = data[3] if len(data) >= 4 else 0
     header = 4 + 4 * dimensions
     if data[:3] != bytes([0, 0, _UNSIGNED_BYTES]) or not dimensions or len(data) < header:
-        raise DataError(
-            "the content is not IDX with unsigned bytes", "give the files as MNIST has them", file=path
-        )
+        raise DataError("the content is not IDX with unsigned bytes", "give the files as MNIST has them", file=path)
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", count=dimensions, offset=4))
     expected = int(np.prod(shape, dtype=object))
     if len(data) - header != expected:

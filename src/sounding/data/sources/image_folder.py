@@ -37,9 +37,7 @@ SUFFIXES = {
 
 def claims(source: object) -> bool:
     """Whether it is a folder that has a picture in it or in a folder below."""
-    return (
-        isinstance(source, Path) and source.is_dir() and any(_is_picture(path) for path, _ in _files(source))
-    )
+    return isinstance(source, Path) and source.is_dir() and any(_is_picture(path) for path, _ in _files(source))
 
 
 def read(source: object, settings: DataRecipe) -> Table:
@@ -53,11 +51,7 @@ def read(source: object, settings: DataRecipe) -> Table:
     findings: list[Finding] = []
     if "train" not in parts.values():
         return _read_part(source, source, findings)
-    aside = [
-        name
-        for name in folders
-        if name not in parts and any(_is_picture(p) for p, _ in _files(folders[name]))
-    ]
+    aside = [name for name in folders if name not in parts and any(_is_picture(p) for p, _ in _files(folders[name]))]
     if aside:
         findings.append(
             _warning("folders-aside", f"{len(aside)} folders beside train are left out", {"folders": aside})
@@ -65,9 +59,7 @@ def read(source: object, settings: DataRecipe) -> Table:
     tables = {name: _read_part(folders[name], source, findings) for name in parts}
     for name, table in list(tables.items()):
         if not table.target:  # pictures without classes, as in the test folder of a competition
-            findings.append(
-                _warning("no-labels", f"{name} has no class folders: left out", {"pictures": len(table)})
-            )
+            findings.append(_warning("no-labels", f"{name} has no class folders: left out", {"pictures": len(table)}))
             del tables[name]
     _compare_classes(tables, parts, findings)
     table = by_part(list(tables.values()), [parts[name] for name in tables], name=source.name, root=source)
@@ -89,9 +81,7 @@ def _read_part(folder: Path, root: Path, findings: list[Finding]) -> Table:
             pictures.append((below[0] if len(below) > 1 else None, path.relative_to(root).as_posix()))
     problems.raise_if_any()
     if others:
-        title = (
-            f"{others.total():,} file{'s' * (others.total() > 1)} in {folder.name} are no pictures: left out"
-        )
+        title = f"{others.total():,} file{'s' * (others.total() > 1)} in {folder.name} are no pictures: left out"
         findings.append(
             Finding(
                 rule="no-pictures",
@@ -123,10 +113,7 @@ def _read_part(folder: Path, root: Path, findings: list[Finding]) -> Table:
 
 def _compare_classes(tables: dict[str, Table], parts: dict[str, str], findings: list[Finding]) -> None:
     trained = {
-        label
-        for name, table in tables.items()
-        if parts[name] == "train"
-        for label in table.data["label"].to_pylist()
+        label for name, table in tables.items() if parts[name] == "train" for label in table.data["label"].to_pylist()
     }
     for name, table in tables.items():
         unknown = sorted(set(table.data["label"].to_pylist()) - trained)

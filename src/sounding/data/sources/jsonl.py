@@ -51,9 +51,7 @@ def read(source: object, settings: DataRecipe) -> Table:
     if not records:
         raise DataError("the file is empty", "give a file with rows", file=source)
     straight = not blank
-    origin = Origin(
-        str(source), len(records), 1 if straight else None, None if straight else np.asarray(lines)
-    )
+    origin = Origin(str(source), len(records), 1 if straight else None, None if straight else np.asarray(lines))
     table = from_records(records, settings, name=source.name, origin=origin)
     findings = list(table.findings)
     if blank:
@@ -95,13 +93,9 @@ def _record(line: bytes, file: Path, number: int, offset: int, settings: DataRec
         what = f"this is not JSON: {error.msg} at byte offset {at}"
         raise DataError(what, "mend or delete the line", file=file, line=number) from None
     except _RepeatedKeyError as error:
-        raise DataError(
-            f'the key "{error}" occurs twice', "name each key once", file=file, line=number
-        ) from None
+        raise DataError(f'the key "{error}" occurs twice', "name each key once", file=file, line=number) from None
     except (RecursionError, ValueError) as error:  # nested without end, or a number of thousands of digits
-        raise DataError(
-            f"this line cannot be read: {error}", "mend or delete it", file=file, line=number
-        ) from None
+        raise DataError(f"this line cannot be read: {error}", "mend or delete it", file=file, line=number) from None
     if not isinstance(record, dict):
         what = f"a line holds {type(record).__name__}, not an object with names"
         raise DataError(what, 'write lines like {"age": 31, "city": "Lima"}', file=file, line=number)

@@ -45,9 +45,7 @@ def read(source: object, settings: DataRecipe) -> Table:
 
 
 def _parts_in(folder: Path) -> list[Path]:
-    files = (
-        file for file in folder.iterdir() if suffix(file) in SUFFIXES and not file.name.startswith(("_", "."))
-    )
+    files = (file for file in folder.iterdir() if suffix(file) in SUFFIXES and not file.name.startswith(("_", ".")))
     return sorted(file for file in files if file.is_file())
 
 
