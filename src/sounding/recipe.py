@@ -269,6 +269,7 @@ def for_text(rows: int) -> dict[str, Any]:
         "training.optimizer.lr": 2e-3,
         "training.optimizer.weight_decay": 1e-2,
         "training.schedule": "cosine",
+        "training.warmup": 0.05,
         "training.label_smoothing": 0.1,
         "training.clip_norm": 1.0,
     }
