@@ -149,8 +149,6 @@ class EvaluationRecipe:
 
     bootstrap: int = 1000
     """Resamples behind each 95 % interval."""
-    baselines: bool = True
-    """Whether simple models are trained on the same split for comparison."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -18,7 +18,10 @@ from sounding.recipe import NetworkRecipe
 DEFAULTS = {
     "table": ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
     "pictures": ("resnet", "a small residual network, which measured best on small pictures"),
-    "tokens": ("text_ensemble", "an ensemble of readers, of the text networks tried the one that did best on short texts"),
+    "tokens": (
+        "text_ensemble",
+        "an ensemble of readers, of the text networks tried the one that did best on short texts",
+    ),
 }
 """For each form of input the network that `auto` means, and why."""
 
