@@ -19,9 +19,9 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 run: $(READY)
-	$(BIN)/sounding fit @digits --out runs/digits
-	$(BIN)/sounding fit @breast-cancer --out runs/breast-cancer
-	@echo "Open runs/digits/report.html and runs/breast-cancer/report.html in a browser."
+	$(BIN)/sounding fit @digits
+	$(BIN)/sounding fit @breast-cancer
+	@echo "Open the two reports named above in a browser."
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal

@@ -4,7 +4,6 @@ SoundingError                 anything Sounding raises on purpose
 ├── UserError                 the user can mend it: exit status 2
 │   ├── DataError             something in the data
 │   ├── RecipeError           something in the recipe or on the command line
-│   ├── MissingExtraError     an optional package is not installed
 │   ├── DamagedError          a checkpoint or model file is not what its manifest says
 │   └── DivergedError         the loss became infinite or not a number
 └── InterruptedRunError       stopped by Ctrl-C or SIGTERM, and saved: exit status 130
@@ -61,10 +60,6 @@ class DataError(UserError):
 
 class RecipeError(UserError):
     """Something in the recipe or on the command line."""
-
-
-class MissingExtraError(UserError):
-    """An optional package is not installed; the remedy names the install that brings it."""
 
 
 class DamagedError(UserError):

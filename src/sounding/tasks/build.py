@@ -20,7 +20,7 @@ DEFAULTS = {
     "pictures": ("resnet", "a small residual network, which measured best on small pictures"),
     "tokens": (
         "text_ensemble",
-        "an ensemble of readers, of the text networks tried the one that did best on short texts",
+        "an ensemble of readers, which measured best on short texts",
     ),
 }
 """For each form of input the network that `auto` means, and why."""
