@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from torch import nn
 import sounding
 from sounding.errors import DamagedError, DataError, UserError
 from sounding.run import Events, FolderLock, load_tensors
+from sounding.training import write_manifest
 
 QUICK = {"training.epochs": 2, "evaluation.bootstrap": 20}
 
@@ -93,6 +95,21 @@ def test_one_flipped_bit_in_any_file_is_noticed(run: sounding.Run, tmp_path: Pat
         path.write_bytes(damaged)
         with pytest.raises(DamagedError):
             _ = sounding.load(tmp_path / "model").network
+
+
+def test_pr11_a_model_of_another_version_names_both(run: sounding.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path / "model", tmp_path / "model")
+    (tmp_path / "model" / "manifest.json").unlink()
+    schema = json.loads((tmp_path / "model" / "schema.json").read_text())
+    (tmp_path / "model" / "schema.json").write_text(json.dumps({**schema, "version": 99}))
+    write_manifest(tmp_path / "model")
+    with pytest.raises(DamagedError, match="version 99, this Sounding reads version 1"):
+        _ = sounding.load(tmp_path / "model").network
+
+
+def test_tg01_an_unknown_target_is_answered_with_near_ones(people: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match=r'"incone".*did you mean "income".*age, job, income'):
+        sounding.check(people, "incone")
 
 
 def test_weights_of_another_network_are_refused_by_name() -> None:

@@ -41,9 +41,6 @@ from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
 from sounding.training import EpochRecord, StepRecord
 from sounding.training.checkpoint import verify_manifest
 
-MODEL_FORMAT = 1
-"""Raised whenever older files can no longer be read the same way."""
-
 
 def load(path: str | os.PathLike[str]) -> Run:
     """Open a run, or the model folder of one, to use its network.
