@@ -123,6 +123,9 @@ def test_a_batch_of_one_trains(name: str, network: nn.Module, inputs: tuple[Tens
     if any(isinstance(layer, norms) for layer in network.modules()):
         pytest.skip("a batch of one has no variance to normalize by")
     network.train()(*(tensor[:1] for tensor in inputs)).sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert any(gradient.abs().sum() > 0 for gradient in gradients)
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_no_row_sees_another(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:

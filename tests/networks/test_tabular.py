@@ -30,7 +30,10 @@ def test_columns_are_numbers_then_one_hot_or_embedded_categories() -> None:
 def test_either_kind_of_column_may_be_absent(build: type[nn.Module], numbers: int, cardinalities: list[int]) -> None:
     network = build(numbers, cardinalities, 2, hidden_sizes=[8])
     categories = torch.zeros(6, len(cardinalities), dtype=torch.int64)
-    network(torch.randn(6, numbers), categories).sum().backward()
+    logits = network(torch.randn(6, numbers), categories)
+    assert (len(logits), logits.shape[-1]) == (6, 2)
+    logits.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_the_ensemble_is_tabm() -> None:

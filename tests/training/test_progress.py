@@ -59,9 +59,12 @@ def test_a_stream_that_breaks_does_not_stop_training():
         def write(self, text: str) -> int:
             raise OSError(28, "No space left on device")
 
+    reached = 0
     with ProgressBar(3, stream=Full()) as bar:
-        bar(epoch(0))
-        bar(epoch(1))
+        for number in range(2):
+            bar(epoch(number))
+            reached += 1
+    assert reached == 2
 
 
 @pytest.mark.parametrize("shown", [True, False])
