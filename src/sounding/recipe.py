@@ -96,6 +96,10 @@ class OptimizerRecipe:
     """The peak learning rate."""
     weight_decay: float = 1e-2
     """Decoupled from the gradient; norms, biases and embeddings are left out."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Pattern of parameter names to a factor of the learning rate: `{"head.*": 10.0}`; the first that fits counts."""
+    implementation: Literal["auto", "fused", "foreach", "loop"] = "auto"
+    """How PyTorch carries the update out; `auto` is fused where there is that."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the optimizer, such as `{"betas": [0.9, 0.98]}`."""
 
@@ -109,6 +113,9 @@ class TrainingRecipe:
     time: float = 0.0
     """Seconds that training may take; 0 means no limit. Epochs are cut so that the schedule still ends."""
     batch_size: int = 256
+    """Rows of a step; 0 takes all of them: full-batch gradient descent."""
+    accumulate: int = 1
+    """Parts in which a batch passes through the network, for less memory; the step is that of the whole batch."""
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: str = "constant"
     """A name from the registry of schedules."""
@@ -116,8 +123,24 @@ class TrainingRecipe:
     """Fraction of all steps in which the learning rate rises to its peak."""
     clip_norm: float = 1.0
     """Gradients with a larger norm are scaled down to it; 0 leaves them as they are."""
+    clip_value: float = 0.0
+    """Each entry of a gradient is cut to at most this size; 0 leaves them as they are."""
+    clip_percentile: float = 0.0
+    """Gradients are scaled down to this percentile, in (0, 100), of the norms of recent steps; 0 is off."""
     patience: int = 16
     """Epochs without a better validation score before training stops; 0 always trains to the end."""
+    l1: float = 0.0
+    """Weight of the sum of absolute weights in the loss; norms, biases and embeddings are left out."""
+    l2: float = 0.0
+    """The same for half the sum of squared weights: a penalty in the loss, unlike the optimizer's decoupled decay."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise added to inputs that are numbers while training."""
+    averaging: Literal["none", "ema", "swa"] = "none"
+    """Which weights are validated and kept: the last, their exponential moving average, or the mean over the end."""
+    average_decay: float = 0.999
+    """Of the exponential moving average, each step."""
+    average_start: float = 0.75
+    """Fraction of training after which `swa` takes the mean over epochs."""
     label_smoothing: float = 0.0
     class_weights: bool = False
     """Weight classes by the inverse of their frequency."""
@@ -129,11 +152,21 @@ class TrainingRecipe:
     """Alpha of the beta distribution by which pairs of examples are blended; 0 is off."""
     cutmix: float = 0.0
     """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
-    plan: Literal["measure", "given"] = "measure"
-    """`measure` tries threads, memory layout and precision on real steps, takes the fastest and writes it down here."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    plan: Literal["measure", "given", "reference"] = "measure"
+    """`measure` tries what the machine offers on real steps, takes the fastest and writes it down here, `given` takes
+    what is written here, and `reference` is plain float32 without any of it."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of forward and backward pass; weights stay float32. With float16 the loss is scaled to keep small gradients."""
     channels_last: bool = False
     """Memory layout of pictures: often faster on convolutions."""
+    compile: bool = False
+    """Whether `torch.compile` makes one program of the step; worth it where training takes minutes."""
+    cuda_graphs: bool = False
+    """Whether a compiled step is recorded and replayed as one launch; on CUDA only."""
+    activation_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass instead of kept: less memory, more time."""
+    workers: int = 0
+    """Threads that prepare batches ahead of the step; the batches are the same with any number."""
     threads: int = 0
     """CPU threads; 0 takes what PyTorch takes."""
     device: str = "auto"
@@ -141,6 +174,13 @@ class TrainingRecipe:
     checkpoint_every: float = 60.0
     """Seconds between checkpoints; one is always written at the end and on Ctrl-C."""
     keep_checkpoints: int = 2
+    """The newest so many are kept."""
+    keep_best: bool = False
+    """Whether the checkpoint after the best epoch is kept, too."""
+    keep_every: int = 0
+    """The checkpoint after each so many epochs is kept for good; 0 keeps none."""
+    sharding: Literal["none", "full"] = "none"
+    """Under torchrun: a copy of the network in each process (DDP), or its parameters spread over them (FSDP2)."""
 
 
 @dataclass(kw_only=True, slots=True)
