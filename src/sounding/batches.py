@@ -43,6 +43,7 @@ class Batches:
     shuffle:    whether rows come in a new order each epoch; the order is a function of (seed, epoch) alone.
     transform:  applied to each batch after the gather.
     workers:    threads that prepare batches ahead of their use; order and bits are the same with any number.
+    rows:       how many there are, for a subclass without tensors.
 
     The last batch of an epoch may be smaller. A batch of a single row would leave batch normalisation
     without a variance, so while shuffling a last batch of one row is joined to the one before it.
@@ -64,13 +65,14 @@ class Batches:
         shuffle: bool = False,
         transform: Transform | None = None,
         workers: int = 0,
+        rows: int | None = None,
     ) -> None:
         self.inputs, self.target, self.weight = tuple(inputs), target, weight
         self.seed, self.shuffle, self.transform, self.workers = seed, shuffle, transform, workers
-        self.rows = len(self.inputs[0])
+        self.rows = len(self.inputs[0]) if rows is None else rows
         self.share = (0, 1)
         lengths = {len(tensor) for tensor in (*self.inputs, target, weight) if tensor is not None}
-        if lengths != {self.rows}:
+        if lengths - {self.rows}:
             raise ValueError(f"inputs, target and weight have different numbers of rows: {sorted(lengths)}")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
@@ -184,20 +186,25 @@ def transformed(batch: Batch, transform: Transform, epoch: int, step: int, share
     )
 
 
-def in_order(work: Callable[[Work], Done], todo: Iterable[Work], workers: int) -> Iterator[Done]:
-    """What the work makes of each thing to do, in order; with workers, so many threads are twice as far ahead.
+def in_order(
+    work: Callable[[Work], Done], todo: Iterable[Work], workers: int, ahead: int | None = None
+) -> Iterator[Done]:
+    """What the work makes of each thing to do, in order; with workers, so many threads work ahead.
+
+    ahead: things that are begun before they are asked for; twice the number of workers when left out.
 
     Whoever stops before the end leaves no thread behind: closing the iterator waits for what is being worked on.
     """
     if workers < 1:
         yield from map(work, todo)
         return
+    ahead = 2 * workers if ahead is None else ahead
     waiting: deque[Future[Done]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
     try:
         for one in todo:
             waiting.append(pool.submit(work, one))
-            if len(waiting) > 2 * workers:
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
