@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from sounding.errors import RecipeError, nearest
 from sounding.recipe import OptimizerRecipe
+from sounding.training.schedule_free import ScheduleFreeAdamW
 
 Groups = list[dict[str, Any]]
 
@@ -43,6 +47,7 @@ class MuonAndAdamW(Optimizer):
         nesterov: bool = True,
         ns_steps: int = 5,
         fused: bool | None = None,
+        foreach: bool | None = None,
     ) -> None:
         groups = [
             {**group, "params": chosen, "muon": muon}
@@ -59,7 +64,8 @@ class MuonAndAdamW(Optimizer):
                 matched: Any = {"adjust_lr_fn": "match_rms_adamw", **options}
                 self._parts.append((muon, torch.optim.Muon(mine, lr=lr, weight_decay=weight_decay, **matched)))
             elif mine:
-                self._parts.append((muon, torch.optim.AdamW(mine, lr=lr, weight_decay=weight_decay, fused=fused)))
+                how: Any = {"fused": fused, "foreach": foreach}
+                self._parts.append((muon, torch.optim.AdamW(mine, lr=lr, weight_decay=weight_decay, **how)))
         for _, part in self._parts:  # their groups are copies that carry every default: take those over
             for group in part.param_groups:
                 self._own_group_of(group).update(group)
@@ -70,11 +76,8 @@ class MuonAndAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """Update every parameter once."""
-        for (
-            muon,
-            part,
-        ) in self._parts:  # state and groups are replaced when a state is loaded: always hand on ours
-            part.state = self.state
+        for muon, part in self._parts:
+            part.state = self.state  # replaced when a state is loaded, as are the groups: always hand on ours
             part.param_groups = [group for group in self.param_groups if group["muon"] is muon]
             part.step()
 
@@ -83,33 +86,39 @@ class MuonAndAdamW(Optimizer):
 class Algorithm:
     """An optimizer class and the options that its name stands for."""
 
-    build: type[Optimizer]
+    build: Callable[..., Optimizer]
     options: dict[str, Any] = field(default_factory=dict)
-    fused: bool = False
-    """Whether PyTorch has a fused step for it, on CPU as well as CUDA."""
+    implementations: tuple[str, ...] = ("fused", "foreach", "loop")
+    """How its whole step can be carried out, where the device has that."""
 
 
 OPTIMIZERS: dict[str, Algorithm] = {
-    "sgd": Algorithm(torch.optim.SGD, fused=True),
-    "momentum": Algorithm(torch.optim.SGD, {"momentum": 0.9}, fused=True),
-    "nesterov": Algorithm(torch.optim.SGD, {"momentum": 0.9, "nesterov": True}, fused=True),
+    "gradient_descent": Algorithm(torch.optim.SGD),
+    "sgd": Algorithm(torch.optim.SGD),
+    "momentum": Algorithm(torch.optim.SGD, {"momentum": 0.9}),
+    "nesterov": Algorithm(torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
     "adagrad": Algorithm(torch.optim.Adagrad),
-    "rmsprop": Algorithm(torch.optim.RMSprop),
-    "adam": Algorithm(torch.optim.Adam, fused=True),
-    "adamw": Algorithm(torch.optim.AdamW, fused=True),
-    "muon": Algorithm(MuonAndAdamW, fused=True),
+    "rmsprop": Algorithm(torch.optim.RMSprop, implementations=("foreach", "loop")),
+    "adam": Algorithm(torch.optim.Adam),
+    "adamw": Algorithm(torch.optim.AdamW),
+    "muon": Algorithm(MuonAndAdamW, implementations=("loop",)),
+    "schedule_free": Algorithm(ScheduleFreeAdamW, implementations=("loop",)),
 }
 
 
 def build_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
     """The optimizer a recipe names, over the trainable parameters of a network.
 
-    Weight decay is decoupled from the gradient in adamw and muon, and added to it in the others (which is the
-    same thing for sgd without momentum).
+    `gradient_descent` is the update of `sgd` under its textbook name; what makes it that is a batch of all rows
+    (`training.batch_size = 0`). `schedule_free` trains at one place and is used at another: see `ScheduleFreeAdamW`.
+
+    Weight decay is decoupled from the gradient in adamw, muon and schedule_free, and added to it in the others
+    (which is the same thing for sgd without momentum).
 
     Raises:
         RecipeError: for an unknown name (naming the nearest), an unknown option (naming the valid ones), a value
-            the optimizer refuses, or a network without trainable parameters.
+            the optimizer refuses, an implementation that is not there, a pattern of `rates` that fits no parameter,
+            or a network without trainable parameters.
     """
     if recipe.name not in OPTIMIZERS:
         raise RecipeError(f'there is no optimizer "{recipe.name}"', nearest(recipe.name, OPTIMIZERS))
@@ -118,48 +127,123 @@ def build_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
     for option in recipe.options:
         if option not in known:
             raise RecipeError(f'{recipe.name} has no option "{option}"', nearest(option, known))
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in recipe.options.items()}
-    groups = parameter_groups(network, recipe.weight_decay)
-    if algorithm.fused and _can_fuse(network, groups):
-        options["fused"] = True
-    build: Any = algorithm.build
+    groups = parameter_groups(network, recipe)
+    options = {**algorithm.options, **recipe.options, **_implementation(network, groups, recipe)}
     try:
-        optimizer: Optimizer = build(
-            groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **{**algorithm.options, **options}
-        )
-    except (ValueError, TypeError) as error:
+        return algorithm.build(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **options)
+    except (ValueError, TypeError, IndexError) as error:
         raise RecipeError(f"{recipe.name} refuses its options: {error}", "see torch.optim for their ranges") from None
-    return optimizer
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> Groups:
-    """The trainable parameters in two groups: weights, which decay, and norms, biases and embeddings, which do not.
+def parameter_groups(network: nn.Module, recipe: OptimizerRecipe) -> Groups:
+    """The trainable parameters, one group for each factor of the learning rate and for weights and the rest.
 
-    Pulling a scale, a bias or a rarely seen embedding to zero regularises nothing and costs accuracy
-    (He et al. 2019, arXiv:1812.01187, section 3.1).
+    Weights decay; norms, biases and embeddings do not: pulling a scale, a bias or a rarely seen embedding to zero
+    regularises nothing and costs accuracy (He et al. 2019, arXiv:1812.01187, section 3.1). Each group has the keys
+    `params`, `lr`, `weight_decay` and `decays`; those at the recipe's own rate come first, then in the order of
+    `recipe.rates`, weights before the rest.
 
     Raises:
-        RecipeError: if nothing in the network can be trained.
+        RecipeError: if nothing can be trained, a pattern fits no parameter, or a factor is negative or not finite.
+
+    >>> network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    >>> for group in parameter_groups(network, OptimizerRecipe(lr=0.1, rates={"1.*": 10.0}, weight_decay=0.5)):
+    ...     group["lr"], group["weight_decay"], [tuple(parameter.shape) for parameter in group["params"]]
+    (0.1, 0.5, [(2, 2)])
+    (0.1, 0.0, [(2,)])
+    (1.0, 0.5, [(2, 2)])
+    (1.0, 0.0, [(2,)])
     """
-    decayed: list[Tensor] = []
-    others: list[Tensor] = []
-    seen: set[int] = set()  # tied weights are one parameter with several names
+    names: dict[nn.Parameter, list[str]] = {}  # tied weights are one parameter with several names
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    _check_rates(recipe.rates, [name for several in names.values() for name in several])
+
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {
+        (factor, decays): [] for factor in (1.0, *recipe.rates.values()) for decays in (True, False)
+    }
+    decaying = _decaying(network)
+    for parameter, several in names.items():
+        if parameter.requires_grad:
+            found[_factor(several, recipe.rates), parameter in decaying].append(parameter)
+    groups = [
+        {
+            "params": chosen,
+            "lr": recipe.lr * factor,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+            "decays": decays,
+        }
+        for (factor, decays), chosen in found.items()
+        if chosen
+    ]
+    if not groups:
+        raise RecipeError("the network has no parameters that can be trained", "set requires_grad on some")
+    return groups
+
+
+def _decaying(network: nn.Module) -> set[nn.Parameter]:
+    """Weights proper; of a parameter that several modules share, the first one decides."""
+    decays: dict[nn.Parameter, bool] = {}
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and id(parameter) not in seen:
-                seen.add(id(parameter))
-                plain = parameter.ndim > 1 and "bias" not in name and not isinstance(module, UNDECAYED)
-                (decayed if plain else others).append(parameter)
-    if not decayed and not others:
-        raise RecipeError("the network has no parameters that can be trained", "set requires_grad on some")
-    groups: Groups = [
-        {"params": decayed, "decays": True, "weight_decay": weight_decay},
-        {"params": others, "decays": False, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+            decays.setdefault(
+                parameter, parameter.ndim > 1 and "bias" not in name and not isinstance(module, UNDECAYED)
+            )
+    return {parameter for parameter, does in decays.items() if does}
 
 
-def _can_fuse(network: nn.Module, groups: Groups) -> bool:
-    parameters: Iterable[Tensor] = (p for group in groups for p in group["params"])
-    sparse = any(getattr(module, "sparse", False) for module in network.modules())
-    return not sparse and all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+def _factor(names: list[str], rates: Mapping[str, float]) -> float:
+    fitting = (factor for pattern, factor in rates.items() if any(fnmatchcase(name, pattern) for name in names))
+    return float(next(fitting, 1.0))
+
+
+def _check_rates(rates: Mapping[str, float], names: list[str]) -> None:
+    for pattern, factor in rates.items():
+        if not 0.0 <= factor < math.inf:
+            raise RecipeError(f'the factor of "{pattern}" in optimizer.rates is {factor}', "give at least 0")
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise RecipeError(f'"{pattern}" in optimizer.rates fits no parameter', nearest(pattern, names))
+
+
+def _implementation(network: nn.Module, groups: Groups, recipe: OptimizerRecipe) -> dict[str, bool]:
+    """The keywords by which PyTorch is told how to carry the update out.
+
+    `auto` is fused where PyTorch has that, and else what PyTorch takes by itself: foreach on a GPU, the loop on a CPU.
+    """
+    asked, algorithm = recipe.implementation, OPTIMIZERS[recipe.name]
+    there = algorithm.implementations
+    if asked not in ("auto", *there):
+        raise RecipeError(f"{recipe.name} has no {asked} implementation", f"take one of: auto, {', '.join(there)}")
+    choices = [name for name in ("fused", "foreach") if name in inspect.signature(algorithm.build).parameters]
+    fusing = "fused" in choices and asked in ("auto", "fused") and _can_fuse(network, groups, algorithm.build)
+    if asked == "fused" and not fusing:
+        kinds = ", ".join(sorted({f"{p.dtype} on {p.device.type}" for p in _parameters(groups)})).replace("torch.", "")
+        raise RecipeError(
+            f"PyTorch has no fused {recipe.name} for these parameters ({kinds})", "take one of: auto, foreach, loop"
+        )
+    if asked == "auto":
+        return {"fused": True} if fusing else {}
+    return {name: name == asked for name in choices}
+
+
+def _can_fuse(network: nn.Module, groups: Groups, build: Callable[..., Optimizer]) -> bool:
+    if any(getattr(module, "sparse", False) for module in network.modules()):  # its gradients will be sparse
+        return False
+    kinds = {(parameter.device, parameter.dtype) for parameter in _parameters(groups)}
+    return all(_has_fused(build, device, dtype) for device, dtype in kinds)
+
+
+@cache
+def _has_fused(build: Callable[..., Optimizer], device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a fused step of one number goes through: PyTorch keeps no list of which device has which."""
+    one = torch.zeros(1, device=device, dtype=dtype)
+    one.grad = torch.zeros_like(one)
+    try:
+        build([{"params": [one], "decays": False}], lr=0.0, fused=True).step()
+    except (NotImplementedError, RuntimeError):  # no such kernel; no such device or dtype
+        return False
+    return True
+
+
+def _parameters(groups: Groups) -> Iterator[nn.Parameter]:
+    return (parameter for group in groups for parameter in group["params"])
