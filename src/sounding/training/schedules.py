@@ -1,12 +1,13 @@
 """How the learning rate moves through training: functions of progress alone, so that nothing needs saving.
 
 Progress is the fraction of all steps already done, in [0, 1]; a schedule answers with a factor of the peak rate.
+What `reduce_on_plateau` does depends on validation as well: `plateau_factor` makes it a function of the values so far.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sounding.errors import RecipeError, nearest
 
@@ -48,12 +49,59 @@ def one_cycle(progress: float, *, rise: float = 0.3) -> float:
     return lowest + (1.0 - lowest) * cosine((progress - rise) / (1.0 - rise))
 
 
+def warmup_stable_decay(progress: float) -> float:
+    """The peak rate, then a straight line down to zero in the last fifth; `warmup` puts the rise before it.
+
+    Source: Hu et al. 2024, arXiv:2404.06395, section 4; the linear form and the fifth from Hägele et al. 2024,
+    arXiv:2405.18392, section 3.
+    """
+    return min(1.0, (1.0 - progress) / 0.2)
+
+
+def reduce_on_plateau(progress: float) -> float:
+    """The peak rate; the trainer reduces it by `plateau_factor` wherever validation stops getting better."""
+    return 1.0
+
+
+def plateau_factor(
+    values: Iterable[float], *, patience: int = 5, factor: float = 0.1, threshold: float = 1e-4
+) -> float:
+    """What is left of the learning rate after some validations: `factor` to the number of plateaus among them.
+
+    A plateau is `patience` + 1 validations in a row none of which is better than the best one before; the count
+    starts again after it. This is the rule of `torch.optim.lr_scheduler.ReduceLROnPlateau` without its lower limits,
+    worked out anew each time, so that a resumed run has nothing to restore.
+
+    values:     one for each validation so far, smaller is better: give accuracies and the like with a minus.
+                What is not a number is no improvement.
+    patience:   validations without improvement that are put up with.
+    factor:     in (0, 1).
+    threshold:  improvements by a smaller part of the best value do not count.
+
+    >>> plateau_factor([0.9, 0.5, 0.6, 0.5, 0.7], patience=2)
+    0.1
+    >>> plateau_factor([0.9, 0.5, 0.6, 0.5, 0.4], patience=2)
+    1.0
+    """
+    best, waited, left = math.inf, 0, 1.0
+    for value in values:
+        if value < best * (1.0 - math.copysign(threshold, best)):
+            best, waited = value, 0
+        else:
+            waited += 1
+        if waited > patience:
+            left, waited = left * factor, 0
+    return left
+
+
 SCHEDULES: dict[str, Schedule] = {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,
     "step": step,
     "one_cycle": one_cycle,
+    "warmup_stable_decay": warmup_stable_decay,
+    "reduce_on_plateau": reduce_on_plateau,
 }
 
 
