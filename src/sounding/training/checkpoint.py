@@ -36,6 +36,8 @@ STATE = "state.json"
 TEMPORARY = ".unfinished-"
 PIECE = 2**24
 """Bytes that are written at once."""
+LOOKS = 10
+"""A listing of a folder can miss what is renamed meanwhile, so nothing is there only when nothing is seen so often."""
 TensorSets = Mapping[str, Mapping[str, Tensor]]
 """File name without its ending to tensors by name."""
 Files = Iterable[tuple[str, bytes | memoryview]]
@@ -169,7 +171,9 @@ def load_newest(folder: Path) -> Checkpoint | None:
     Raises:
         DamagedError: if there are checkpoints and all of them are damaged, listing each.
     """
-    while True:
+    looks = 0
+    while looks < LOOKS:
+        looks += 1
         damaged: list[str] = []
         findings: list[Finding] = []
         for entry in _entries(folder):
@@ -177,13 +181,13 @@ def load_newest(folder: Path) -> Checkpoint | None:
                 return Checkpoint(entry.place, *load(entry.place), findings)
             except DamagedError as error:
                 if not entry.place.exists():
+                    looks = 0  # others came in its place
                     break
                 damaged.append(str(error))
                 findings.append(_passed_over(entry.place, error))
-        else:
-            if damaged:
-                raise DamagedError(f"every checkpoint is damaged: {' | '.join(damaged)}", "start again", file=folder)
-            return None
+        if looks and damaged:
+            raise DamagedError(f"every checkpoint is damaged: {' | '.join(damaged)}", "start again", file=folder)
+    return None
 
 
 def _passed_over(place: Path, error: DamagedError) -> Finding:
