@@ -14,7 +14,6 @@ from typing import Any
 from safetensors.torch import save as tensor_bytes
 from torch import nn
 
-from sounding.batches import Batch
 from sounding.errors import InterruptedRunError, UserError
 from sounding.finding import Finding
 from sounding.recipe import Recipe
@@ -24,14 +23,9 @@ from sounding.run import Events, FolderLock, Run, environment, predict_rows, wri
 from sounding.tasks.prepare import Prepared, prepare
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
-from sounding.training.plan import choose_plan
-from sounding.training.trainer import find_device
 from sounding.trust.baseline import compare, verdict
 
 Say = Callable[[str], object]
-
-PLAN_SECONDS = 1.5
-"""For measuring how to use the machine."""
 
 
 def fit(
@@ -116,11 +110,6 @@ def _train(
 
     network = prepared.network()
     batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
-    if recipe.training.plan == "measure":
-        prepared = _planned(prepared, network, next(batches.epoch(0)), events)
-        recipe = prepared.recipe
-        write_text(folder / "recipe.toml", recipe.to_toml())
-        say(prepared.decisions[-1])
     trainer = Trainer(
         network,
         loss=task.loss,
@@ -132,6 +121,15 @@ def _train(
         onlookers=[events.record],
         progress=progress,
     )
+    if recipe.training.plan == "measure":
+        # Tables keep float32: predictions of a number in bfloat16 would have no more than three digits.
+        tabular = all(x.ndim < 3 and x.is_floating_point() for x in batches.inputs)
+        plan = trainer.plan(batches, precisions=("float32",) if tabular else ("float32", "bfloat16"))
+        events.append("plan", table=plan.rows, seconds=plan.seconds, notes=plan.notes)
+        recipe = recipe.with_settings(plan.way.settings)
+        prepared = replace(prepared, recipe=recipe, decisions=[*prepared.decisions, f"plan: {plan}"])
+        write_text(folder / "recipe.toml", recipe.to_toml())
+        say(prepared.decisions[-1])
     say(f"training on {len(split.train):,} rows, at most {recipe.training.epochs} epochs")
     try:
         history = trainer.fit(batches, validation=validation, resume=resuming)
@@ -154,23 +152,6 @@ def _train(
     write_report(folder)
     events.append("finished", metrics=results["metrics"])
     return Run(folder)
-
-
-def _planned(prepared: Prepared, network: nn.Module, batch: Batch, events: Events) -> Prepared:
-    """With the fastest way to use this machine, measured on real steps, in the recipe."""
-    plan = choose_plan(
-        network,
-        prepared.task.loss,
-        batch,
-        # The picture defaults reached their figures with bfloat16; elsewhere it was not tried.
-        precisions=("float32", "bfloat16") if any(x.ndim == 4 for x in batch.inputs) else ("float32",),
-        threads=(1,),
-        seconds=PLAN_SECONDS,
-        device=find_device(prepared.recipe.training.device),
-    )
-    events.append("plan", table=plan.table)
-    recipe = prepared.recipe.with_settings({**plan.settings, "training.plan": "given"})
-    return replace(prepared, recipe=recipe, decisions=[*prepared.decisions, f"plan: {plan}"])
 
 
 def _ship(prepared: Prepared, network: nn.Module, results: dict[str, Any], folder: Path) -> None:

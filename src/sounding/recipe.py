@@ -152,11 +152,13 @@ class TrainingRecipe:
     """Alpha of the beta distribution by which pairs of examples are blended; 0 is off."""
     cutmix: float = 0.0
     """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
-    plan: Literal["measure", "given", "reference"] = "measure"
+    plan: Literal["measure", "given", "reference"] = "given"
     """`measure` tries what the machine offers on real steps, takes the fastest and writes it down here, `given` takes
     what is written here, and `reference` is plain float32 without any of it."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of forward and backward pass; weights stay float32. With float16 the loss is scaled to keep small gradients."""
+    float32_matmul: Literal["highest", "high", "medium"] = "highest"
+    """PyTorch's float32 matmul precision: below `highest` it may use faster kernels, some of which round more."""
     channels_last: bool = False
     """Memory layout of pictures: often faster on convolutions."""
     compile: bool = False
@@ -258,8 +260,9 @@ def complete(settings: Settings, *, forms: set[str], rows: int) -> Recipe:
     chosen = for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
     if settings.get("network.name") != "resnet":
         chosen.pop("network.options", None)
-    if any(f"training.{key}" in settings for key in ("precision", "channels_last", "threads")):
-        chosen["training.plan"] = "given"
+    planned = ("precision", "float32_matmul", "channels_last", "threads", "compile", "workers")
+    by_hand = any(f"training.{key}" in settings for key in planned)
+    chosen["training.plan"] = "given" if by_hand else "measure"
     return Recipe().with_settings({**chosen, **settings})
 
 

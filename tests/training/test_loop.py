@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sounding.batches import Batch, Batches
 from sounding.errors import DivergedError
 from sounding.randomness import draw_seed
+from sounding.training.clipping import Clipping
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, train
 
 X = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
@@ -26,7 +27,7 @@ def regression(*, dropout: float = 0.0, lr: float = 0.05, clip_norm: float = 0.0
         return F.mse_loss(network(batch.inputs[0]), batch.target)
 
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
-    return Player("network", network, loss, optimizer, schedule, clip_norm)
+    return Player("network", network, loss, optimizer, schedule, Clipping(clip_norm) if clip_norm else None)
 
 
 def data(batch_size: int = 16) -> Batches:
@@ -151,7 +152,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update():
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    player = Player("root", network, lambda b: network(b.inputs[0]).sqrt().mean(), optimizer, clip_norm=1.0)
+    player = Player("root", network, lambda b: network(b.inputs[0]).sqrt().mean(), optimizer, clipping=Clipping(1.0))
     with pytest.raises(DivergedError, match='the gradient norm of "root" became inf'):
         list(train([player], Batches((torch.ones(4, 1),), batch_size=4), epochs=1))
     assert network.weight.item() == 0.0

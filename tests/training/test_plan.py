@@ -1,59 +1,204 @@
+"""Plans: that measuring changes nothing, and that the choice follows from the figures."""
+
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import asdict, replace
+
+import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from sounding.batches import Batch
-from sounding.recipe import Recipe
+from sounding.batches import Batches
+from sounding.recipe import Recipe, TrainingRecipe
+from sounding.training import Trainer
 from sounding.training import plan as module
-from sounding.training.plan import choose_plan
+from sounding.training.plan import RACE, Figures, Rehearsal, Way, candidates, choose_plan, read_table, write_table
 
-PICTURES = Batch((torch.rand(8, 3, 8, 8),), torch.zeros(8, dtype=torch.long), None, torch.arange(8))
+PLAIN = Way(threads=2)
+PICTURES, CLASSES = torch.rand(64, 3, 8, 8), torch.arange(64) % 2
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOUNDING_CACHE", str(tmp_path / "cache"))
+
+
+class Clock:
+    """A machine whose steps take what a function says; nobody waits."""
+
+    def __init__(self, seconds, monkeypatch, losses=lambda way, step: 1.0 + 0.1 * (step % 5)):
+        self.now, self.seconds, self.losses = 0.0, seconds, losses
+        self.rehearsed: list[Way] = []
+        monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
+
+    def __call__(self, way: Way, steps: int) -> Rehearsal:
+        self.rehearsed.append(way)
+        each = self.seconds(way)
+        first = 20.0 if way.compile and self.rehearsed.count(way) == 1 else 0.0
+        self.now += steps * each + first
+        return Rehearsal([first + each] + [each] * (steps - 1), [self.losses(way, step) for step in range(steps)])
+
+
+def seconds_of(way: Way) -> float:
+    """One thread is twice as fast, bfloat16 four times, compiled code ten times."""
+    return (
+        0.01 / (2 if way.threads == 1 else 1) / (4 if way.precision == "bfloat16" else 1) / (10 if way.compile else 1)
+    )
+
+
+def ways(**more) -> list[Way]:
+    return candidates(PLAIN, precisions=("float32", "bfloat16"), threads=(1, 2), pictures=False, **more)
+
+
+def test_candidates_begin_with_the_plain_way_and_try_layouts_for_pictures_only():
+    assert ways()[0] == PLAIN
+    assert len(ways()) == len(set(ways())) == 2 * 3
+    pictured = candidates(PLAIN, precisions=("bfloat16",), threads=(1,), pictures=True)
+    assert {way.channels_last for way in pictured} == {False, True}
+    assert not any(way.channels_last for way in ways())
+
+
+def test_the_fastest_is_taken_within_a_twentieth_of_the_run(monkeypatch):
+    clock = Clock(seconds_of, monkeypatch)
+    plan = choose_plan(clock, ways(), steps=100_000)
+    assert (plan.way.threads, plan.way.precision) == (1, "bfloat16")
+    assert plan.seconds < 0.05 * 100_000 * 0.01
+    assert [row["milliseconds"] for row in plan.rows] == sorted(row["milliseconds"] for row in plan.rows)
+    assert "against 10 ms the plain way" in str(plan)
+
+
+@pytest.mark.parametrize("steps", [30, 200, 1000, 5000])
+def test_short_runs_measure_less(steps, monkeypatch):
+    clock = Clock(seconds_of, monkeypatch)
+    choose_plan(clock, ways(), steps=steps)
+    always = 2 * 4 * 0.01  # the numbers of threads
+    one_turn, race = 8 * 0.01, 2 * RACE * 0.01
+    assert clock.now <= always + 0.05 * steps * 0.01 + one_turn + race
+
+
+def test_nothing_faster_is_the_plain_way(monkeypatch):
+    plan = choose_plan(Clock(lambda way: 0.01, monkeypatch), ways(), steps=10_000)
+    assert plan.way == PLAIN
+    assert "against" not in str(plan)
+
+
+@pytest.mark.parametrize("worse", [0.5, math.nan, math.inf])
+def test_a_faster_way_whose_losses_are_worse_is_refused(worse, monkeypatch):
+    losses = lambda way, step: 1.0 + 0.1 * (step % 5) + (worse if way.precision == "bfloat16" else 0.0)  # noqa: E731
+    plan = choose_plan(Clock(seconds_of, monkeypatch, losses), ways(), steps=100_000)
+    assert plan.way == replace(PLAIN, threads=1)
+    assert any("bfloat16" in note and "loss" in note for note in plan.notes)
+
+
+def test_losses_that_differ_by_less_than_their_noise_are_good(monkeypatch):
+    losses = lambda way, step: 1.0 + 0.1 * (step % 5) + (0.01 if way.precision == "bfloat16" else 0.0)  # noqa: E731
+    plan = choose_plan(Clock(seconds_of, monkeypatch, losses), ways(), steps=100_000)
+    assert plan.way.precision == "bfloat16"
+
+
+def test_changes_are_tried_on_the_fastest(monkeypatch):
+    clock = Clock(lambda way: seconds_of(way) / (1 + way.workers), monkeypatch)
+    plan = choose_plan(clock, ways(), steps=100_000, changes=[{"workers": 1}])
+    assert plan.way.workers == 1
+    assert all((way.threads, way.precision) == (1, "bfloat16") for way in clock.rehearsed if way.workers)
+
+
+def test_compilation_is_tried_only_where_the_run_pays_for_it(monkeypatch):
+    for steps, pays in ((10_000, False), (1_000_000, True)):
+        clock = Clock(seconds_of, monkeypatch)
+        plan = choose_plan(clock, ways(), steps=steps, compiling=True)
+        assert plan.way.compile is pays
+        assert any(way.compile for way in clock.rehearsed) is pays
+
+
+def test_known_compilation_is_taken_as_soon_as_it_saves_its_own_time(monkeypatch):
+    table = choose_plan(Clock(seconds_of, monkeypatch), ways(), steps=1_000_000, compiling=True).table
+    for steps, pays in ((1_000, False), (50_000, True)):
+        clock = Clock(seconds_of, monkeypatch)
+        plan = choose_plan(clock, ways(), steps=steps, compiling=True, known=table)
+        assert plan.way.compile is pays
+        assert set(clock.rehearsed) <= {PLAIN, plan.way}  # their losses, where they were not compared before
+
+
+def test_what_is_known_is_measured_again_when_the_machine_has_changed(monkeypatch):
+    table = choose_plan(Clock(seconds_of, monkeypatch), ways(), steps=100_000).table
+    clock = Clock(lambda way: 3 * seconds_of(way), monkeypatch)
+    choose_plan(clock, ways(), steps=100_000, known=table)
+    assert set(clock.rehearsed) == set(ways())
+
+
+def test_tables_are_kept_and_damaged_ones_are_none(tmp_path):
+    table = {PLAIN: Figures(0.01, 0.5, [1.0, 0.5]), replace(PLAIN, threads=1): Figures(0.02, 0.1, [])}
+    write_table("key", table)
+    assert read_table("key") == table
+    assert read_table("another") == {}
+    place = tmp_path / "cache" / "plans" / "key.json"
+    for text in ("", "[{}]", json.dumps([{"way": {"wrong": 1}, "figures": {}}])):
+        place.write_text(text)
+        assert read_table("key") == {}
+
+
+def test_ways_are_recipe_keys_and_back():
+    way = Way("bfloat16", "medium", True, 1, 1, True, False, "foreach")
+    recipe = Recipe().with_settings(way.settings).training
+    assert Way.of(recipe) == way
+    assert Way.of(way.applied(TrainingRecipe())) == way
 
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(144, 2)).eval()
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(144, 2))
 
 
-def test_leaves_weights_modes_threads_and_the_generator_alone():
+def test_measuring_leaves_everything_as_it_was():
     measured = network()
-    state = torch.random.get_rng_state()
-    threads = torch.get_num_threads()
-    choose_plan(measured, F.cross_entropy, PICTURES, threads=(1, 2), seconds=0.02)
+    optimizer = torch.optim.Adam(measured.parameters())
+    trainer = Trainer(measured, optimizer=optimizer, epochs=50, batch_size=16, averaging="ema", progress=False)
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    plan = trainer.plan((PICTURES, CLASSES))
+    assert len(plan.table) > 1
+    assert Way.of(trainer.recipe) == plan.way
     assert torch.random.get_rng_state().equal(state)
     assert torch.get_num_threads() == threads
-    assert not any(layer.training for layer in measured)
+    assert torch.get_float32_matmul_precision() == "highest"
     assert all(parameter.grad is None for parameter in measured.parameters())
-    assert all(a.equal(b) for a, b in zip(measured.state_dict().values(), network().state_dict().values(), strict=True))
+    assert all(torch.all(entry["exp_avg"] == 0) for entry in optimizer.state.values())
+    fresh = network().state_dict()
+    assert all(tensor.equal(fresh[name]) for name, tensor in measured.state_dict().items())
 
 
-def test_the_table_holds_every_candidate_and_its_settings_are_recipe_keys():
-    plan = choose_plan(network(), F.cross_entropy, PICTURES, seconds=0.02)
-    tried = {(row["precision"], row["channels_last"], row["threads"]) for row in plan.table}
-    present = torch.get_num_threads()
-    assert tried == {(p, c, present) for p in ("float32", "bfloat16") for c in (False, True)}
-    assert all(row["milliseconds"] > 0 for row in plan.table)
-    Recipe().with_settings(plan.settings)
+def test_a_measured_run_is_the_run_with_what_was_measured_given():
+    measured, given = network(), network()
+    first = Trainer(measured, epochs=8, batch_size=16, plan="measure", progress=False)
+    first.fit((PICTURES, CLASSES))
+    recipe = Way.of(first.recipe).applied(TrainingRecipe(epochs=8, batch_size=16))
+    Trainer(given, recipe=recipe, progress=False).fit((PICTURES, CLASSES))
+    expected = measured.state_dict()
+    assert all(tensor.equal(expected[name]) for name, tensor in given.state_dict().items())
 
 
-def test_layouts_are_tried_for_pictures_only():
-    rows = Batch((torch.rand(8, 5),), torch.zeros(8, dtype=torch.long), None, torch.arange(8))
-    plan = choose_plan(nn.Linear(5, 2), F.cross_entropy, rows, precisions=(), seconds=0.01)
-    assert [(row["precision"], row["channels_last"]) for row in plan.table] == [("float32", False)]
+def test_reference_is_plain_float32_whatever_else_is_set():
+    trainer = Trainer(network(), plan="reference", precision="bfloat16", channels_last=True, compile=True)
+    assert Way.of(trainer.recipe) == Way()
 
 
-def test_the_fastest_wins_only_if_it_pays(monkeypatch):
-    def milliseconds(of: dict[tuple[str, bool], float]):
-        def step(n, lo, b, precision, last, *rest):
-            return lambda: of[precision, last] / 1e3
+def test_a_resumed_run_goes_the_way_it_began(tmp_path):
+    def build() -> Trainer:
+        return Trainer(network(), plan="measure", epochs=4, batch_size=16, checkpoints=tmp_path, progress=False)
 
-        monkeypatch.setattr(module, "_Step", step)
-        plan = choose_plan(network(), F.cross_entropy, PICTURES, seconds=0.01)
-        return plan.precision, plan.channels_last, [row["milliseconds"] for row in plan.table]
+    first, second = build(), build()
+    first.plan((PICTURES, CLASSES))
+    odd = replace(Way.of(first.recipe), channels_last=True, float32_matmul="medium")
+    first.recipe = odd.applied(first.recipe)
+    first.fit((PICTURES, CLASSES))
+    second.fit((PICTURES, CLASSES), resume=True)
+    assert Way.of(second.recipe) == odd
 
-    times = {("float32", False): 10, ("float32", True): 5, ("bfloat16", False): 20, ("bfloat16", True): 4}
-    assert milliseconds(times) == ("bfloat16", True, [4, 5, 10, 20])
-    close = {("float32", False): 10, ("float32", True): 9.5, ("bfloat16", False): 9.8, ("bfloat16", True): 11}
-    assert milliseconds(close)[:2] == ("float32", False)
+
+def test_batches_of_any_class_are_measured():
+    trainer = Trainer(network(), epochs=2, progress=False)
+    batches = Batches((PICTURES,), CLASSES, batch_size=32, shuffle=True, transform=lambda batch, epoch, step: batch)
+    plan = trainer.plan(batches)
+    assert asdict(plan.way)["precision"] in ("float32", "bfloat16")

@@ -20,6 +20,7 @@ from sounding.errors import DamagedError, DataError, InterruptedRunError, Recipe
 from sounding.recipe import TrainingRecipe
 from sounding.training import EpochRecord, Player, StepRecord, Trainer
 from sounding.training.checkpoint import load_newest
+from sounding.training.clipping import Clipping
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(120, 6, generator=GENERATOR)
@@ -450,7 +451,7 @@ def test_a_checkpoint_of_something_else(tmp_path):
     from sounding.training.checkpoint import save
 
     save(tmp_path, {}, {"hello": 1})
-    with pytest.raises(DamagedError, match="no checkpoint of a trainer: 'findings'"):
+    with pytest.raises(DamagedError, match="no checkpoint of a trainer"):
         trainer(checkpoints=tmp_path).fit(TRAIN, resume=True)
 
 
@@ -517,7 +518,7 @@ def test_players_train_stop_and_resume(tmp_path):
 
         return [
             Player("judge", judge, judging, torch.optim.Adam(judge.parameters(), 0.01)),
-            Player("maker", maker, making, torch.optim.Adam(maker.parameters(), 0.01), clip_norm=1.0),
+            Player("maker", maker, making, torch.optim.Adam(maker.parameters(), 0.01), clipping=Clipping(1.0)),
         ]
 
     def new(**settings) -> Trainer:
@@ -547,7 +548,10 @@ def test_players_train_stop_and_resume(tmp_path):
         ({"device": "gpu"}, "is not a device"),
         ({"precision": "bfloat"}, 'did you mean "bfloat16"'),
         ({"epochs": 0}, "at least 1"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": -1}, "at least 1"),
+        ({"accumulate": 0}, "at least 1"),
+        ({"averaging": "eam"}, 'did you mean "ema"'),
+        ({"bach_size": 8}, 'did you mean "batch_size"'),
         ({"players": []}, "a network, or players"),
     ],
 )

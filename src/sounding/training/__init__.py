@@ -2,6 +2,7 @@
 
 from sounding.training.checkpoint import verify_manifest as verify_manifest
 from sounding.training.checkpoint import write_manifest as write_manifest
+from sounding.training.history import History as History
 from sounding.training.loop import EpochRecord as EpochRecord
 from sounding.training.loop import Player as Player
 from sounding.training.loop import StepRecord as StepRecord
@@ -10,7 +11,6 @@ from sounding.training.optimizers import OPTIMIZERS as OPTIMIZERS
 from sounding.training.optimizers import build_optimizer as build_optimizer
 from sounding.training.schedules import SCHEDULES as SCHEDULES
 from sounding.training.schedules import build_schedule as build_schedule
-from sounding.training.trainer import History as History
 from sounding.training.trainer import Trainer as Trainer
 
 __all__ = [

@@ -7,19 +7,46 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from sounding.batches import Batch, Batches
 from sounding.errors import DivergedError
 from sounding.randomness import draw_seed
+from sounding.training.clipping import Clipping
 from sounding.training.schedules import Schedule, constant
+
+SMALLEST_SCALE = 2.0**-14
+"""A loss that overflows float16 even at this scale is not a matter of scale."""
+
+
+class Average(Protocol):
+    """A running average of weights."""
+
+    updates: int
+    """How many states of the weights are in it."""
+
+    def applied_to(self, network: nn.Module) -> AbstractContextManager[None]:
+        """The network has the averaged weights for a while."""
+
+    def update(self) -> object:
+        """Take the weights of now in."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What a checkpoint has to hold of it."""
+
+    def values(self) -> dict[str, Any]:
+        """The same, for what is no tensor."""
+
+    def restore(self, tensors: Mapping[str, Tensor], values: dict[str, Any]) -> None:
+        """Become what was saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +60,29 @@ class Player:
     """The forward pass and the loss of a batch: a scalar, the mean over its rows."""
     optimizer: Optimizer
     schedule: Schedule = constant
-    clip_norm: float = 0.0
-    """Gradients with a larger norm are scaled down to it; 0 leaves them as they are."""
+    clipping: Clipping | None = None
+    """What is done to gradients that are too large; none leaves them as they are, and unmeasured."""
+    parts: int = 1
+    """The batch passes in so many parts whose gradients are added up: the step is that of the whole batch."""
+    units: Callable[[Batch], float] | None = None
+    """What the loss is the mean over, such as tokens, in a batch; none counts rows, by their weights where there are
+    some. Parts of a batch are weighted by it."""
+    scaler: GradScaler | None = None
+    """Scales the loss up before the backward pass and the gradients down after it; float16 needs it."""
+    average: Average | None = None
+    """A running average of the weights; it follows each update and changes none."""
+
+    def split(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
+        """The parts of a batch, and the share that each has in the loss of the whole."""
+        if self.parts == 1:
+            yield batch, 1.0
+            return
+        units = self.units or units_of
+        parts = min(self.parts, len(batch.rows))
+        whole = units(batch)
+        for rows in torch.arange(len(batch.rows)).tensor_split(parts):
+            part = part_of(batch, slice(int(rows[0]), int(rows[-1]) + 1))
+            yield part, units(part) / whole
 
 
 class StepRecord(NamedTuple):
@@ -130,7 +178,7 @@ def train(
     position:    where to start; kept up to date, and true whenever a record comes out.
     validate:    measures after each epoch; called with the epoch.
     device:      where the networks are; batches are moved there.
-    precision:   `bfloat16` runs the forward pass under autocast.
+    precision:   `bfloat16` and `float16` run the forward pass under autocast.
     read_every:  steps between readings of the loss. Reading makes the CPU wait for the GPU; records then come
                  several at a time, and a loss that is not finite is noticed up to so many updates late.
 
@@ -162,23 +210,36 @@ def train(
             for player in players:
                 _reseed(draw_seed(seed, epoch, step, player.name, "network"), device)
                 rate = _set_rate(player, done / (epochs * steps))
-                with autocast(device, precision):
-                    loss = player.loss(batch)
                 for parameter in parameters[player.name]:  # another player's loss may have left gradients, too
                     parameter.grad = None
-                loss.backward()  # type: ignore[no-untyped-call]
-                norm = None
-                if player.clip_norm > 0:
-                    norm = nn.utils.clip_grad_norm_(parameters[player.name], player.clip_norm)
+                parts: list[Tensor] = []
+                for part, share in player.split(batch):
+                    with autocast(device, precision):
+                        loss = player.loss(part)
+                    if share != 1.0:
+                        loss = share * loss
+                    scaled = loss if player.scaler is None else player.scaler.scale(loss)
+                    scaled.backward()  # type: ignore[no-untyped-call]
+                    parts.append(loss.detach())
+                loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+                if player.scaler is not None:
+                    player.scaler.unscale_(player.optimizer)
+                norm = None if player.clipping is None else player.clipping(parameters[player.name])
                 finished = (done + 1) / (epochs * steps)
-                unread.append(_Unread(epoch, step, player.name, loss.detach(), norm, rate, batch.rows, finished))
+                unread.append(_Unread(epoch, step, player.name, loss, norm, rate, batch.rows, finished))
                 if reading:
                     records += [record.read() for record in unread]  # here the CPU waits for the GPU
                     unread.clear()
-                    if bad := next((record for record in records if not record.is_finite), None):
+                    if bad := next((record for record in records if _is_lost(record, player)), None):
                         yield from records
                         raise _diverged(bad)
-                player.optimizer.step()
+                if player.scaler is None:
+                    player.optimizer.step()
+                else:  # leaves an update out whose gradients overflowed, and scales less from there
+                    player.scaler.step(player.optimizer)
+                    player.scaler.update()
+                if player.average is not None:
+                    player.average.update()
 
             position.step += 1
             position.rows += len(batch.rows)
@@ -212,11 +273,33 @@ def _reseed(seed: int, device: torch.device) -> None:
         torch.cuda.default_generators[index].manual_seed(seed)
 
 
+def _is_lost(record: StepRecord, player: Player) -> bool:
+    """Whether going on makes no sense; with a scaler, a gradient that overflows is no more than a step left out."""
+    if player.scaler is not None and math.isfinite(record.loss):
+        return player.scaler.get_scale() < SMALLEST_SCALE
+    return not record.is_finite
+
+
+def units_of(batch: Batch) -> float:
+    """What a loss is the mean over: rows, by their weights where there are some."""
+    return float(len(batch.rows) if batch.weight is None else batch.weight.sum())
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context of a forward pass in a precision."""
     if precision == "float32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
+
+
+def part_of(batch: Batch, rows: slice) -> Batch:
+    """Some consecutive rows of a batch."""
+    return Batch(
+        tuple(tensor[rows] for tensor in batch.inputs),
+        None if batch.target is None else batch.target[rows],
+        None if batch.weight is None else batch.weight[rows],
+        batch.rows[rows],
+    )
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

@@ -1,134 +1,295 @@
-"""How to use this machine for this network: measured on real steps, never guessed."""
+"""How to use this machine for this network: measured on real steps, never guessed.
+
+Candidate ways (threads, arithmetic, memory layout, preparing batches ahead, the optimizer's implementation,
+compilation) rehearse the real training step in turns, and those that fall behind leave. The fastest is taken if its
+losses in a short race are those of the plain float32 way, up to noise.
+"""
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import itertools
+import json
+import math
+import os
+import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+import pooch
 
-from sounding.batches import Batch
-from sounding.training.loop import autocast, moved
+from sounding.recipe import TrainingRecipe
 
-FEWEST_TURNS = 2
-"""Each candidate is measured at least this often, however slow it is."""
+SHARE = 0.05
+"""Fraction of the expected run that measuring may take."""
+GAIN = 1.03
+"""How many times faster than the plain way a way must be: less is noise."""
+BEHIND = 1.25
+"""A way this many times slower than the fastest leaves the race."""
+WARMING = 2
+"""Steps that choose kernels and fill caches, and are not counted."""
+ALIKE = 1.5
+"""Figures that are kept count as long as the plain way is within this factor of its own."""
+RACE = 24
+"""Steps in which losses are compared."""
+COMPILING = 15.0
+"""Seconds that compilation is expected to take before it was ever tried."""
+KEPT_DAYS = 30.0
+"""Figures older than this are measured anew: drivers and neighbours change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to use the machine; each field is the field of the same name in the recipe."""
+
+    precision: str = "float32"
+    float32_matmul: str = "highest"
+    channels_last: bool = False
+    threads: int = 0
+    workers: int = 0
+    compile: bool = False
+    cuda_graphs: bool = False
+    implementation: str = "auto"
+    """Of the optimizer."""
+
+    @classmethod
+    def of(cls, recipe: TrainingRecipe) -> Way:
+        """The way that a recipe gives."""
+        own = {name: getattr(recipe, name) for name in cls.__slots__ if name != "implementation"}
+        return cls(**own, implementation=recipe.optimizer.implementation)
+
+    def applied(self, recipe: TrainingRecipe) -> TrainingRecipe:
+        """A copy of the recipe that goes this way."""
+        own = {name: value for name, value in asdict(self).items() if name != "implementation"}
+        optimizer = replace(recipe.optimizer, implementation=self.implementation)  # type: ignore[arg-type]
+        return replace(recipe, optimizer=optimizer, plan="given", **own)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As recipe keys: `training.precision`, ..., `training.optimizer.implementation`."""
+        own = {f"training.{name}": value for name, value in asdict(self).items() if name != "implementation"}
+        return {**own, "training.optimizer.implementation": self.implementation, "training.plan": "given"}
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it rounds like plain float32, but for the order of sums."""
+        return (self.precision, self.float32_matmul) == ("float32", "highest")
+
+    def __str__(self) -> str:
+        words = [self.precision]
+        if self.precision == "float32" and self.float32_matmul != "highest":
+            words.append(f"{self.float32_matmul} matmul precision")
+        words += ["channels last"] * self.channels_last + ["compiled"] * self.compile
+        words += ["CUDA graphs"] * self.cuda_graphs
+        words += [f"{self.threads} thread" + "s" * (self.threads > 1)] * bool(self.threads)
+        words += [f"{self.workers} thread{'s' * (self.workers > 1)} ahead"] * bool(self.workers)
+        words += [f"{self.implementation} optimizer"] * (self.implementation != "auto")
+        return ", ".join(words)
+
+
+class Rehearsal(NamedTuple):
+    """Some steps of a way, from the same weights and on the same batches as those of every other."""
+
+    seconds: list[float]
+    """Of each step."""
+    losses: list[float]
+
+
+Rehearse = Callable[[Way, int], Rehearsal]
+"""Does so many steps of a way, and leaves everything as it was."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What is known of a way."""
+
+    seconds: float = math.inf
+    """For a step: the least of several medians, for what disturbs only slows."""
+    first: float = 0.0
+    """For the first step, compilation included."""
+    losses: list[float] = field(default_factory=list)
+    """Of its longest rehearsal."""
+
+    def add(self, rehearsal: Rehearsal) -> None:
+        """Take another rehearsal in."""
+        self.first = self.first or rehearsal.seconds[0]
+        self.seconds = min(self.seconds, statistics.median(rehearsal.seconds[WARMING:] or rehearsal.seconds))
+        self.losses = max(self.losses, rehearsal.losses, key=len)
+
+
+Table = dict[Way, Figures]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The fastest candidate, and the table it was chosen from."""
+    """The way that was taken, and the table it was chosen from."""
 
-    precision: str
-    channels_last: bool
-    threads: int
-    table: tuple[dict[str, Any], ...]
-    """For each candidate its settings and `milliseconds` for a step, the fastest first."""
-    reference: float
-    """Milliseconds of the plain way: float32, the plain memory layout, the present number of threads."""
+    way: Way
+    table: Table
+    plain: Way
+    seconds: float
+    """Spent on measuring."""
+    notes: tuple[str, ...] = ()
+    """What spoke against a faster way, a line each."""
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """As recipe keys: `training.precision`, `training.channels_last` and `training.threads`."""
-        return {f"training.{name}": getattr(self, name) for name in ("precision", "channels_last", "threads")}
+    def rows(self) -> list[dict[str, Any]]:
+        """The table as plain JSON values, the fastest way first."""
+        order = sorted(self.table, key=lambda way: self.table[way].seconds)
+        return [{**asdict(way), "milliseconds": 1000 * self.table[way].seconds} for way in order]
 
     def __str__(self) -> str:
         """In words: what was taken, and how it compares with the plain float32 way."""
-        rows = {(row["precision"], row["channels_last"], row["threads"]): row["milliseconds"] for row in self.table}
-        taken = rows[self.precision, self.channels_last, self.threads]
-        plain = self.reference
-        layout = ", channels last" if self.channels_last else ""
-        threads = f"{self.threads} thread" + "s" * (self.threads > 1)
-        words = f"{self.precision}{layout}, {threads}: {taken:.3g} ms a step"
-        return words if taken == plain else f"{words}, against {plain:.3g} ms the plain way"
+        words = f"{self.way}, {1000 * self.table[self.way].seconds:.3g} ms a step"
+        if self.way != self.plain:
+            words += f", against {1000 * self.table[self.plain].seconds:.3g} ms the plain way"
+        return "; ".join([words, *self.notes])
+
+
+def candidates(plain: Way, *, precisions: Sequence[str], threads: Sequence[int], pictures: bool) -> list[Way]:
+    """Every pairing of threads, arithmetic and memory layout, the plain way first."""
+    arithmetic = [("float32", "highest"), ("float32", "medium")]
+    arithmetic += [(precision, "highest") for precision in precisions if precision != "float32"]
+    layouts = (False, True) if pictures else (False,)
+    pairs = itertools.product(dict.fromkeys((plain.threads, *threads)), arithmetic, layouts)
+    return [
+        replace(plain, threads=count, precision=precision, float32_matmul=matmul, channels_last=last)
+        for count, (precision, matmul), last in pairs
+    ]
 
 
 def choose_plan(
-    network: nn.Module,
-    loss: Callable[..., Tensor],
-    batch: Batch,
+    rehearse: Rehearse,
+    ways: Sequence[Way],
     *,
-    precisions: Sequence[str] = ("float32", "bfloat16"),
-    threads: Sequence[int] = (),
-    seconds: float = 2.0,
-    gain: float = 1.1,
-    device: torch.device | str = "cpu",
+    steps: int,
+    changes: Sequence[dict[str, Any]] = (),
+    compiling: bool = False,
+    seconds: float = 5.0,
+    known: Table | None = None,
 ) -> Plan:
-    """Measure forward and backward of one batch under each candidate, and take the fastest.
+    """Measure ways to train in turns, and take the fastest whose losses are those of the plain way.
 
-    network:     left as it is; copies are measured. So is the default random generator.
-    loss:        of (outputs, target).
-    precisions, threads: what to try. Float32 in the plain memory layout with the present number of threads is
-                 always tried first; the channels-last layout where an input has four dimensions.
-    seconds:     for all candidates together.
-    gain:        how many times faster than that reference a candidate must be to be preferred.
+    rehearse:   does some steps of a way.
+    ways:       what to try; the first is the plain way.
+    steps:      of the whole run: measuring takes about a twentieth of their time at most.
+    changes:    fields to try, one after the other, on the fastest of the ways.
+    compiling:  whether to try compilation on the fastest, where the run is long enough to pay for it.
+    seconds:    the most that measuring takes, compilation aside.
+    known:      figures of an earlier run of this network on this machine; where the plain way still takes about as
+                long as it did, what is in them is not measured again.
     """
-    device = torch.device(device)
-    present = torch.get_num_threads()
-    pictures = any(x.ndim == 4 for x in batch.inputs)
-    candidates = list(
-        itertools.product(
-            dict.fromkeys(("float32", *precisions)),
-            (False, True) if pictures else (False,),
-            dict.fromkeys((present, *threads)),
-        )
-    )
-    steps = [_Step(network, loss, batch, precision, last, device) for precision, last, _ in candidates]
-    fastest = [float("inf")] * len(candidates)
-    end = time.perf_counter() + seconds
+    began = time.perf_counter()
+    plain, table = ways[0], dict(known or {})
+    now = Figures()
+    now.add(rehearse(plain, WARMING + 2))
+    if plain not in table or not 1 / ALIKE < now.seconds / table[plain].seconds < ALIKE:
+        table = {plain: now}  # the machine is busier than it was, or less so
+
+    def measure(way: Way, count: int) -> None:
+        table.setdefault(way, Figures()).add(rehearse(way, count))
+
+    for way in ways:  # threads come first: on a busy machine the wrong number is slower by factors
+        if way not in table and replace(way, threads=plain.threads) == plain:
+            measure(way, WARMING + 2)
+    end = began + min(seconds, SHARE * steps * table[plain].seconds)
+    fastest = _race(list(ways), table, measure, end)
+    for change in changes:
+        fastest = _race([fastest, replace(fastest, **change)], table, measure, end)
+    if compiling:
+        fastest = _compiled(fastest, table, measure, steps)
+
+    notes: list[str] = []
+
+    def rank(way: Way) -> float:
+        return table[way].seconds * (1.0 if way.is_exact else GAIN)
+
+    for way in sorted({fastest, *(way for way in table if not way.compile)}, key=rank):
+        if way == plain or table[way].seconds * GAIN > table[plain].seconds:
+            break
+        if not way.is_exact:
+            for one in (way, plain):
+                if len(table[one].losses) < RACE:
+                    measure(one, RACE)
+        if way.is_exact or not (worse := _worse(table[way].losses, table[plain].losses)):
+            return Plan(way, table, plain, time.perf_counter() - began, tuple(notes))
+        notes.append(f"{way} was faster, but {worse}")
+    return Plan(plain, table, plain, time.perf_counter() - began, tuple(notes))
+
+
+def _race(ways: Sequence[Way], table: Table, measure: Callable[[Way, int], None], end: float) -> Way:
+    """The fastest of some ways; while there is time they go in turns, each round longer, and the slow ones leave."""
+    running = list(ways) if any(way not in table for way in ways) else []
+    count = WARMING + 2
+    while len(running) > 1 and count <= RACE and time.perf_counter() < end:
+        for way in running:
+            if time.perf_counter() < end:
+                measure(way, count)
+        best = min(table[way].seconds for way in running if way in table)
+        running = [way for way in running if way in table and table[way].seconds < BEHIND * best]
+        count *= 2
+    return min((way for way in ways if way in table), key=lambda way: table[way].seconds, default=ways[0])
+
+
+def _compiled(fastest: Way, table: Table, measure: Callable[[Way, int], None], steps: int) -> Way:
+    """The same way compiled, if that pays within the run; tried only where its cost is a small part of the run."""
+    compiled = replace(fastest, compile=True)
+    cost = table[compiled].first if compiled in table else COMPILING
+    if compiled not in table and cost < SHARE * steps * table[fastest].seconds:
+        measure(compiled, WARMING + 4)
+        cost = 0.0  # spent by now, and this process need not compile again
+    if compiled in table and cost + steps * table[compiled].seconds * GAIN < steps * table[fastest].seconds:
+        return compiled
+    return fastest
+
+
+def _worse(losses: Sequence[float], plain: Sequence[float]) -> str:
+    """In what way losses are worse than the plain way's on the same batches; empty if they are not, up to noise.
+
+    The noise is that of the mean of so many batches: a network does not learn worse by less than the draw of its
+    batches makes of it.
+    """
+    pairs = list(zip(losses, plain, strict=False))
+    if not all(math.isfinite(loss) for loss in losses):
+        return "its loss was not finite"
+    difference = statistics.fmean(one - other for one, other in pairs)
+    noise = statistics.pstdev([other for _, other in pairs]) / math.sqrt(len(pairs))
+    if difference > 2 * noise:
+        return f"its loss was higher by {difference:.2g} after {len(pairs)} steps (noise: {noise:.2g})"
+    return ""
+
+
+def key_of(*facts: object) -> str:
+    """The name under which figures are kept: everything that they depend on."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def read_table(key: str) -> Table:
+    """The figures that are kept under a name; empty where there are none, or they are old or unreadable."""
+    place = _folder() / f"{key}.json"
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for turn in itertools.count():  # in turns, so that another program's burst slows all of them alike
-                for at, ((_, _, count), step) in enumerate(zip(candidates, steps, strict=True)):
-                    torch.set_num_threads(count)
-                    spent = step()
-                    if turn > 0:  # the first step chooses kernels and fills caches
-                        fastest[at] = min(fastest[at], spent)
-                if turn >= FEWEST_TURNS and time.perf_counter() > end:
-                    break
-    finally:
-        torch.set_num_threads(present)
-    table = [
-        {"precision": precision, "channels_last": last, "threads": count, "milliseconds": 1000 * spent}
-        for (precision, last, count), spent in zip(candidates, fastest, strict=True)
-    ]
-    reference = table[0]
-    table.sort(key=lambda row: row["milliseconds"])
-    best = table[0] if table[0]["milliseconds"] * gain < reference["milliseconds"] else reference
-    return Plan(best["precision"], best["channels_last"], best["threads"], tuple(table), reference["milliseconds"])
+        if time.time() - place.stat().st_mtime > KEPT_DAYS * 86400:
+            return {}
+        rows = json.loads(place.read_text(encoding="utf-8"))
+        return {Way(**row["way"]): Figures(**row["figures"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
-class _Step:
-    """Forward and backward of one batch on a copy of the network; each call answers with its seconds."""
+def write_table(key: str, table: Table) -> None:
+    """Keep figures for the next run; where nothing can be written, it measures again."""
+    rows = [{"way": asdict(way), "figures": asdict(figures)} for way, figures in table.items()]
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        temporary = _folder() / f".{key}.{os.getpid()}"
+        temporary.write_text(json.dumps(rows), encoding="utf-8")
+        temporary.replace(_folder() / f"{key}.json")
+    except OSError:
+        return
 
-    def __init__(
-        self,
-        network: nn.Module,
-        loss: Callable[..., Tensor],
-        batch: Batch,
-        precision: str,
-        channels_last: bool,
-        device: torch.device,
-    ) -> None:
-        self.network = copy.deepcopy(network).to(device).train()
-        self.batch, self.loss, self.precision, self.device = moved(batch, device), loss, precision, device
-        if channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            inputs = tuple(
-                x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.batch.inputs
-            )
-            self.batch = self.batch._replace(inputs=inputs)
 
-    def __call__(self) -> float:
-        began = time.perf_counter()
-        self.network.zero_grad(set_to_none=True)
-        with autocast(self.device, self.precision):
-            outputs = self.network(*self.batch.inputs)
-        self.loss(outputs.float(), self.batch.target).backward()  # type: ignore[no-untyped-call]
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - began
+def _folder() -> Path:
+    return Path(os.environ.get("SOUNDING_CACHE") or pooch.os_cache("sounding")) / "plans"

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 import copy
 import math
-import platform
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from sounding.batches import Batch, Batches
 from sounding.errors import DamagedError, DataError, InterruptedRunError, RecipeError, nearest
 from sounding.finding import Finding, Remedy
 from sounding.recipe import TrainingRecipe
-from sounding.training.checkpoint import (
-    check_tensors,
-    load_newest,
-    optimizer_from_tensors,
-    optimizer_to_tensors,
-    save,
-)
+from sounding.training.averaging import ExponentialMovingAverage, build_average, recompute_batch_norm
+from sounding.training.checkpoint import Checkpoint, load_newest, save
+from sounding.training.clipping import Clipping
+from sounding.training.compilation import compiled
+from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
-from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train
+from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train, units_of
 from sounding.training.losses import Loss, named_loss
-from sounding.training.optimizers import build_optimizer
+from sounding.training.machine import find_device, machine_class, machine_set, resident
+from sounding.training.optimizers import build_optimizer, parameter_groups
+from sounding.training.plan import (
+    Plan,
+    Rehearsal,
+    Way,
+    candidates,
+    choose_plan,
+    key_of,
+    read_table,
+    write_table,
+)
 from sounding.training.progress import ProgressBar
+from sounding.training.regularization import add_noise, penalty
+from sounding.training.saving import Progress, environment, moved_elsewhere, refuse_changes
+from sounding.training.schedule_free import ScheduleFreeAdamW
 from sounding.training.schedules import Schedule, build_schedule
 
 Array = Tensor | np.ndarray[Any, Any]
@@ -41,41 +54,15 @@ Rows = Array | tuple[Array, ...]
 Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
 Onlooker = Callable[[StepRecord | EpochRecord], object]
 
-PRECISIONS = get_args(get_type_hints(TrainingRecipe)["precision"])
 READ_EVERY_ON_GPU = 10
 """Steps between readings of the loss on a GPU, where each reading makes the CPU wait."""
 TRIAL = 0.02
 """Fraction of a time limit spent on measuring how long a step takes."""
 MARGIN = 0.95
 """Fraction of a time limit that is planned for: the rest absorbs what the trial did not see."""
-OVERTIME = 1.25
-"""Multiple of a time limit after which training ends even though its schedule has not."""
+BATCH_NORMS = nn.modules.batchnorm._NormBase
 EVALUATION_FACTOR = 4
 """Evaluation keeps no activations for a backward pass, so its batches can be larger by this factor."""
-
-
-@dataclass(slots=True)
-class History:
-    """What a training run did: one record for each epoch, and how it ended."""
-
-    epochs: list[EpochRecord] = field(default_factory=list)
-    best: int | None = None
-    """The epoch (from 0) with the best monitored value; with a patience, the network ends with its weights."""
-    planned: int = 0
-    """Epochs that the schedule was made for. A repeat with this number of epochs gives the same bits."""
-    ending: str = ""
-    """Why training stopped, in plain words."""
-    seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.epochs)
-
-    def __iter__(self) -> Iterator[EpochRecord]:
-        return iter(self.epochs)
-
-    def __getitem__(self, index: int) -> EpochRecord:
-        return self.epochs[index]
 
 
 class Trainer:
@@ -87,7 +74,10 @@ class Trainer:
                 Always computed in float32. Used for validation, too.
     players:    instead of network and loss: several sets of parameters, each with its own.
     optimizer:  a name from `OPTIMIZERS`, an optimizer, or a function from a network to one.
-    recipe:     the settings; the keywords `lr` to `device` overrule it, and mean what `TrainingRecipe` says.
+    recipe:     the settings; `lr`, `weight_decay`, and every field of `TrainingRecipe` as a keyword overrule it.
+    schedule:   a name from `SCHEDULES`, or a function of progress.
+    units:      what the loss is the mean over in a batch, where that is not its rows: tokens, for instance. Only needed
+                where a batch passes in parts (`accumulate`).
     metrics:    a function of all validation outputs and targets, to a dictionary of numbers.
     monitor:    the validation value by which the best epoch is chosen. With a `patience`, training stops so many
                 epochs after the best one and the network ends with its weights; without, with those of the end.
@@ -116,62 +106,43 @@ class Trainer:
         recipe: TrainingRecipe | None = None,
         lr: float | None = None,
         weight_decay: float | None = None,
-        epochs: int | None = None,
-        time: float | None = None,
-        batch_size: int | None = None,
         schedule: str | Schedule | None = None,
-        warmup: float | None = None,
-        clip_norm: float | None = None,
-        patience: int | None = None,
-        precision: str | None = None,
-        channels_last: bool | None = None,
-        threads: int | None = None,
-        device: str | None = None,
         seed: int = 0,
+        units: Callable[[Batch], float] | None = None,
         metrics: Metrics | None = None,
         monitor: str = "loss",
         maximize: bool = False,
         checkpoints: str | Path | None = None,
         onlookers: Sequence[Onlooker] = (),
         progress: bool = True,
+        **settings: Any,
     ) -> None:
         if (network is None) == (players is None):
             raise RecipeError("a trainer needs a network, or players", "give one of the two")
-        recipe = replace(
-            recipe if recipe is not None else TrainingRecipe(),
-            **_given(
-                epochs=epochs,
-                time=time,
-                batch_size=batch_size,
-                schedule=schedule if isinstance(schedule, str) else None,
-                warmup=warmup,
-                clip_norm=clip_norm,
-                patience=patience,
-                precision=precision,
-                channels_last=channels_last,
-                threads=threads,
-                device=device,
-            ),
-        )
-        if recipe.precision not in PRECISIONS:
-            raise RecipeError(f'there is no precision "{recipe.precision}"', nearest(recipe.precision, PRECISIONS))
-        if recipe.epochs < 1 or recipe.batch_size < 1:
-            raise RecipeError(
-                f"epochs is {recipe.epochs} and batch_size {recipe.batch_size}", "give at least 1 of both"
-            )
-        name = optimizer if isinstance(optimizer, str) else None
-        recipe.optimizer = replace(recipe.optimizer, **_given(name=name, lr=lr, weight_decay=weight_decay))
+        recipe = recipe if recipe is not None else TrainingRecipe()
+        names = [field.name for field in fields(recipe) if field.name != "optimizer"]
+        for name in settings:
+            if name not in names:
+                raise RecipeError(f'there is no setting "{name}"', nearest(name, names))
+        if isinstance(schedule, str):
+            settings["schedule"] = schedule
+        own = {"name": optimizer if isinstance(optimizer, str) else None, "lr": lr, "weight_decay": weight_decay}
+        own = {name: value for name, value in own.items() if value is not None}
+        recipe = replace(recipe, **settings, optimizer=replace(recipe.optimizer, **own))  # type: ignore[arg-type]
+        if recipe.plan == "reference":
+            recipe = Way(threads=recipe.threads).applied(recipe)
+        _check(recipe)
 
         self.recipe, self.seed, self.monitor, self.maximize = recipe, seed, monitor, maximize
         self.device = find_device(recipe.device)
         self.network = network if network is not None else nn.ModuleDict({p.name: p.network for p in players or ()})
         self.checkpoints = Path(checkpoints) if checkpoints is not None else None
-        self._loss = named_loss(loss)
+        self._loss, self._units = named_loss(loss), units
         self._players = players
         self._optimizer = optimizer
-        self._own_schedule = callable(schedule)
-        self._schedule = schedule if callable(schedule) else build_schedule(recipe.schedule, warmup=recipe.warmup)
+        self._own_schedule = schedule if callable(schedule) else None
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
+        self._compiled: dict[Way, Callable[[Batch], Tensor]] = {}
         self._signals = Signals()
 
     def fit(
@@ -196,10 +167,16 @@ class Trainer:
         """
         batches = self._batches(data, shuffle=True)
         held_out = None if validation is None else self._batches(validation, shuffle=False)
-        with self._machine(), Signals() as self._signals:
+        found = self._newest() if resume else None
+        if self.recipe.plan == "measure":
+            if found is not None:
+                self.recipe = Way(**found.state["way"]).applied(self.recipe)
+            else:
+                self.plan(batches)
+        with machine_set(self.recipe, self.device), Signals() as self._signals:
             self._place_network()
             self.network.train()
-            run = _Run(self._build_players(), batches, held_out, History(planned=self.recipe.epochs))
+            run = self._begin(self._prepared_ahead(batches), held_out)
             if self.recipe.batch_size > batches.rows:
                 run.history.findings.append(
                     Finding(
@@ -210,33 +187,71 @@ class Trainer:
                     )
                 )
             try:
-                if not (resume and self._restore(run)) and self.recipe.time > 0:
+                if found is not None:
+                    self._take_up(run, found)
+                elif self.recipe.time > 0:
                     self._plan_epochs(run)
                 self._train(run)
             except StopRequested:
                 raise self._save_and_explain(run) from None
-            if run.best and self.recipe.patience > 0:
-                self.network.load_state_dict(run.best)
+            self._settle(run)
         return run.history
 
     def predict(self, inputs: Rows) -> Tensor:
         """The network's outputs for N rows, on the CPU, in float32; modules are left in the mode they were in."""
         batches = self._batches((inputs, None), shuffle=False)
-        with self._machine(), evaluating(self.network), torch.no_grad():
+        with machine_set(self.recipe, self.device), evaluating(self.network), torch.no_grad():
             self._place_network()
-            return torch.cat([self._forward(moved(batch, self.device)).cpu() for batch in batches.epoch(0)])
+            return torch.cat([self._on_device(batch).cpu() for batch in batches.epoch(0)])
 
-    def _train(self, run: _Run) -> None:
+    def plan(self, data: Batches | tuple[Rows, Array], *, precisions: Sequence[str] = ("float32", "bfloat16")) -> Plan:
+        """Measure how to use the machine for this network and these batches, and go that way from here on.
+
+        The weights, the optimizer and the generators are left as they were. What was measured is kept for later
+        runs of the same network on the same machine.
+
+        precisions:  what may be chosen.
+        """
+        batches = self._batches(data, shuffle=True)
+        cores = os.cpu_count() or 1
+        plain = Way(threads=self.recipe.threads or torch.get_num_threads())
+        ways = candidates(
+            plain,
+            precisions=precisions if self._players is None else (),
+            threads=(1, cores) if self.device.type == "cpu" and not self.recipe.threads else (),
+            pictures=self._players is None and any(x.ndim == 4 for x in batches.inputs),
+        )
+        changes = [{"workers": 1}] if batches.transform is not None and cores > 1 else []
+        shapes = [(str(x.dtype), *x.shape[1:]) for x in batches.inputs]
+        key = key_of(
+            machine_class(self.device), str(self.network), shapes, batches.batch_size, type(batches).__name__,
+            str(self.recipe.optimizer), self.recipe.accumulate, [str(way) for way in ways], changes,
+        )  # fmt: skip
+        plan = choose_plan(
+            lambda way, steps: self._rehearse(batches, way, steps),
+            ways,
+            steps=self.recipe.epochs * len(batches),
+            changes=changes,
+            compiling=self._players is None,
+            known=read_table(key),
+        )
+        write_table(key, plan.table)
+        self.recipe = plan.way.applied(self.recipe)
+        return plan
+
+    def _train(self, run: Progress) -> None:
         """Turn records into history, checkpoints and an ending."""
         history, began, saved = run.history, time.monotonic() - run.history.seconds, time.monotonic()
-        over = ending = self._ending(history)
+        over = ending = history.over(self.recipe, self.monitor)
         records = self._records(run, history.planned, run.position)
         with self._shown(history.planned) as onlookers:
             while not ending and (record := next(records, None)) is not None:
                 history.seconds = time.monotonic() - began
                 if isinstance(record, EpochRecord):
-                    self._note(run, record)
-                    ending = self._ending(history)
+                    if history.add(record, self.monitor, maximize=self.maximize):
+                        with self._weights_to_keep(run):
+                            run.best = _copied(self.network)
+                    ending = history.over(self.recipe, self.monitor)
                 for onlooker in onlookers:
                     onlooker(record)
                 self._signals.check()
@@ -247,7 +262,16 @@ class Trainer:
         if not over:
             self._save(run)
 
-    def _records(self, run: _Run, epochs: int, position: Position) -> Iterator[StepRecord | EpochRecord]:
+    def _settle(self, run: Progress) -> None:
+        """Leave the network with the weights to keep: the best ones, the averaged ones, or the last."""
+        if run.best and self.recipe.patience > 0:
+            self.network.load_state_dict(run.best)
+            return
+        with self._weights_to_keep(run):
+            kept = _copied(self.network)
+        self.network.load_state_dict(kept)
+
+    def _records(self, run: Progress, epochs: int, position: Position) -> Iterator[StepRecord | EpochRecord]:
         return train(
             run.players,
             run.batches,
@@ -260,43 +284,20 @@ class Trainer:
             read_every=1 if self.device.type == "cpu" else READ_EVERY_ON_GPU,
         )
 
-    def _note(self, run: _Run, record: EpochRecord) -> None:
-        """Add an epoch to the history, and keep its weights if it is the best one so far."""
-        history = run.history
-        history.epochs.append(record)
-        if not record.validation:
-            return
-        if self.monitor not in record.validation:
-            known = nearest(self.monitor, record.validation)
-            raise RecipeError(f'"{self.monitor}" is not measured, so it cannot be monitored', known)
-        sign = -1.0 if self.maximize else 1.0
-        value = sign * record.validation[self.monitor]
-        if math.isfinite(value) and (
-            history.best is None or value < sign * history[history.best].validation[self.monitor]
-        ):
-            history.best = record.epoch
-            run.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-
-    def _ending(self, history: History) -> str:
-        """Why training is over, in plain words; empty while it is not."""
-        done, patience, limit = len(history), self.recipe.patience, self.recipe.time
-        if done >= history.planned:
-            return f"all {history.planned} epochs are done"
-        if patience and history.best is not None and done - 1 - history.best >= patience:
-            return f"no better {self.monitor} for {patience} epochs after epoch {history.best + 1}"
-        if limit and history.seconds > limit * OVERTIME:
-            return f"{history.seconds:.0f} s have passed, more than the limit of {limit:.0f} s"
-        return ""
-
     # The arithmetic of one batch.
 
     def _forward(self, batch: Batch) -> Tensor:
         inputs = batch.inputs
         if self.recipe.channels_last:
             inputs = tuple(t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs)
+        if self.recipe.noise and self.network.training:
+            inputs = tuple(add_noise(t, self.recipe.noise) if t.is_floating_point() else t for t in inputs)
         with autocast(self.device, self.recipe.precision):
             outputs: Tensor = self.network(*inputs)
         return outputs.float()  # sums of a loss in bfloat16 would lose all but two digits
+
+    def _on_device(self, batch: Batch) -> Tensor:
+        return self._forward(moved(batch, self.device))
 
     def _loss_from(self, outputs: Tensor, batch: Batch) -> Tensor:
         if batch.weight is not None:
@@ -304,14 +305,17 @@ class Trainer:
         return self._loss(outputs, batch.target)
 
     def _loss_of(self, batch: Batch) -> Tensor:
-        return self._loss_from(self._forward(batch), batch)
+        loss = self._loss_from(self._forward(batch), batch)
+        if self.recipe.l1 or self.recipe.l2:
+            loss = loss + penalty(self._penalized, self.recipe.l1, self.recipe.l2)
+        return loss
 
-    def _validate(self, run: _Run) -> dict[str, float]:
+    def _validate(self, run: Progress) -> dict[str, float]:
         """The mean loss over the rows that are held out, and the metrics; stops early when asked to stop."""
         assert run.held_out is not None
         totals, shares = dict[str, float](), 0.0
         kept: list[tuple[Tensor, Tensor]] = []
-        with evaluating(self.network), torch.no_grad():
+        with evaluating(self.network), self._weights_to_keep(run), torch.no_grad():
             for batch in run.held_out.epoch(0):
                 batch = moved(batch, self.device)
                 if self._players is not None:
@@ -321,7 +325,7 @@ class Trainer:
                     losses = {"network": self._loss_from(outputs, batch)}
                     if self._metrics is not None and batch.target is not None:
                         kept.append((outputs, batch.target))
-                share = len(batch.rows) if batch.weight is None else batch.weight.sum().item()
+                share = (self._units or units_of)(batch)
                 shares += share
                 for name, loss in losses.items():
                     totals[name] = totals.get(name, 0.0) + loss.item() * share
@@ -339,32 +343,33 @@ class Trainer:
     def _batches(self, data: Batches | tuple[Rows, Array | None], *, shuffle: bool) -> Batches:
         if not isinstance(data, Batches):
             inputs, target = data
-            size = self.recipe.batch_size if shuffle else EVALUATION_FACTOR * self.recipe.batch_size
+            tensors = _tensors(inputs)
+            size = self.recipe.batch_size or max(len(tensors[0]), 1)
             goals = None if target is None else _tensors(target)[0]
-            data = Batches(_tensors(inputs), goals, batch_size=size, seed=self.seed, shuffle=shuffle)
+            size = size if shuffle else EVALUATION_FACTOR * size
+            data = Batches(tensors, goals, batch_size=size, seed=self.seed, shuffle=shuffle)
         if data.rows == 0:
             raise DataError("there are no rows", "give at least one")
-        return self._resident(data)
+        return resident(data, self.device)
 
-    def _resident(self, batches: Batches) -> Batches:
-        """The same batches, their rows on the GPU where half of its free memory holds them: gathers are quick there."""
-        tensors = [t for t in (*batches.inputs, batches.target, batches.weight) if t is not None]
-        if self.device.type != "cuda" or all(tensor.device == self.device for tensor in tensors):
-            return batches
-        if sum(tensor.nbytes for tensor in tensors) > torch.cuda.mem_get_info(self.device)[0] / 2:
-            return batches
-        there = copy.copy(batches)
-        there.inputs = tuple(tensor.to(self.device) for tensor in batches.inputs)
-        there.target = None if batches.target is None else batches.target.to(self.device)
-        there.weight = None if batches.weight is None else batches.weight.to(self.device)
-        return there
+    def _prepared_ahead(self, batches: Batches) -> Batches:
+        ahead = copy.copy(batches)
+        ahead.workers = self.recipe.workers
+        return ahead
 
     def _place_network(self) -> None:
         self.network.to(self.device)
-        if self.recipe.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
+        if any(parameter.ndim == 4 for parameter in self.network.parameters()):
+            self.network.to(memory_format=layout)  # type: ignore[call-overload]
 
-    def _build_players(self) -> Sequence[Player]:
+    def _begin(self, batches: Batches, held_out: Batches | None, epochs: int | None = None) -> Progress:
+        """Everything as it is before the first step."""
+        history = History(planned=epochs or self.recipe.epochs)
+        return Progress(self.network, self._build_players(batches, history), batches, held_out, history)
+
+    def _build_players(self, batches: Batches, history: History) -> Sequence[Player]:
+        recipe = self.recipe
         if self._players is not None:
             return self._players
         if isinstance(self._optimizer, Optimizer):
@@ -372,21 +377,50 @@ class Trainer:
         elif callable(self._optimizer):
             optimizer = self._optimizer(self.network)
         else:
-            optimizer = build_optimizer(self.network, self.recipe.optimizer)
-        return [Player("network", self.network, self._loss_of, optimizer, self._schedule, self.recipe.clip_norm)]
+            optimizer = build_optimizer(self.network, recipe.optimizer)
+        groups = parameter_groups(self.network, recipe.optimizer)
+        self._penalized = [p for group in groups if group["decays"] for p in group["params"]]
+        clips = recipe.clip_norm or recipe.clip_value or recipe.clip_percentile
+        return [
+            Player(
+                "network",
+                self.network,
+                self._step_loss(),
+                optimizer,
+                self._own_schedule or build_schedule(recipe.schedule, warmup=recipe.warmup),
+                Clipping(recipe.clip_norm, recipe.clip_value, recipe.clip_percentile) if clips else None,
+                parts=recipe.accumulate,
+                units=self._units,
+                scaler=GradScaler(self.device.type) if recipe.precision == "float16" else None,
+                average=build_average(self.network, recipe, steps=len(batches), epochs=history.planned),
+            )
+        ]
+
+    def _step_loss(self) -> Callable[[Batch], Tensor]:
+        """Forward pass and loss, compiled where the recipe says so; what was compiled once stays so."""
+        if not self.recipe.compile:
+            return self._loss_of
+        way = Way.of(self.recipe)
+        if way not in self._compiled:
+            self._compiled[way] = compiled(self._loss_of, cuda_graphs=self.recipe.cuda_graphs)
+        return self._compiled[way]
 
     @contextmanager
-    def _machine(self) -> Iterator[None]:
-        """The thread count of the recipe and generators that are free to reseed; both as before afterwards."""
-        threads = torch.get_num_threads()
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            if self.recipe.threads:
-                torch.set_num_threads(self.recipe.threads)
-            try:
-                yield
-            finally:
-                torch.set_num_threads(threads)
+    def _weights_to_keep(self, run: Progress) -> Iterator[None]:
+        """The averaged weights in the place of the last ones, where the recipe averages; afterwards as before."""
+        with ExitStack() as stack:
+            stale = False
+            for player in run.players:
+                if player.average is not None and player.average.updates:
+                    stack.enter_context(player.average.applied_to(self.network))
+                    stale = stale or not isinstance(player.average, ExponentialMovingAverage)
+                if isinstance(player.optimizer, ScheduleFreeAdamW):
+                    stack.enter_context(player.optimizer.averaged())
+                    stale = True
+            if stale and self._players is None:  # batch norms measured their statistics at other weights
+                stack.enter_context(batch_norms_kept(self.network))
+                recompute_batch_norm(self.network, self._on_device, run.batches.epoch(0))
+            yield
 
     @contextmanager
     def _shown(self, epochs: int) -> Iterator[tuple[Onlooker, ...]]:
@@ -396,14 +430,56 @@ class Trainer:
         with ProgressBar(epochs) as bar:
             yield (*self._onlookers, bar)
 
-    def _plan_epochs(self, run: _Run) -> None:
+    # Trials, undone when they have been measured.
+
+    def _rehearse(self, batches: Batches, way: Way, steps: int) -> Rehearsal:
+        """Some steps of a way on the real network and batches, timed and then undone."""
+        recipe, seconds, losses = self.recipe, list[float](), list[float]()
+        self.recipe = way.applied(recipe)
+        try:
+            with machine_set(self.recipe, self.device):
+                self._place_network()
+                self.network.train()
+                run = self._begin(self._prepared_ahead(batches), None)
+                with self._undone(run.players):
+                    then = time.perf_counter()
+                    records = self._records(run, epochs=-(-steps // len(batches)), position=Position())
+                    for record in records:
+                        if isinstance(record, StepRecord) and record.player == run.players[-1].name:
+                            now = time.perf_counter()
+                            seconds.append(now - then)
+                            losses.append(record.loss)
+                            then = now
+                        if len(seconds) >= steps:
+                            break
+        finally:
+            self.recipe = recipe
+            self._place_network()
+        return Rehearsal(seconds, losses)
+
+    @contextmanager
+    def _undone(self, players: Sequence[Player]) -> Iterator[None]:
+        """Whatever is trained inside, weights and optimizers are afterwards as they were."""
+        weights = _copied(self.network)
+        optimizers = [copy.deepcopy(player.optimizer.state_dict()) for player in players]
+        norms = [list(player.clipping.recent) if player.clipping else [] for player in players]
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(weights)
+            for player, state, recent in zip(players, optimizers, norms, strict=True):
+                player.optimizer.load_state_dict(state)
+                if player.clipping:
+                    player.clipping.recent[:] = recent
+                for parameter in player.network.parameters():
+                    parameter.grad = None
+
+    def _plan_epochs(self, run: Progress) -> None:
         """Cut the epochs to the time there is, by some steps and a validation that are then undone."""
         began = time.monotonic()
-        weights = copy.deepcopy(self.network.state_dict())
-        optimizers = [copy.deepcopy(player.optimizer.state_dict()) for player in run.players]
-        trial = _Run(run.players, run.batches, None, History())
+        trial = self._begin(run.batches, run.held_out)
         steps: list[tuple[float, int]] = []  # when, and how many steps were done
-        try:
+        with self._undone(trial.players):
             for record in self._records(trial, 1, trial.position):
                 self._signals.check()
                 steps.append((time.monotonic(), trial.position.step))
@@ -415,16 +491,13 @@ class Trainer:
             a_step = (end - start) / (last - first) if last > first else (end - began) / last
             validating = time.monotonic()
             if run.held_out is not None:
-                self._validate(run)
+                self._validate(trial)
             an_epoch = a_step * len(run.batches) + time.monotonic() - validating
-        finally:
-            self.network.load_state_dict(weights)
-            for player, state in zip(run.players, optimizers, strict=True):
-                player.optimizer.load_state_dict(state)
 
         run.history.seconds = time.monotonic() - began
         fitting = int(MARGIN * (self.recipe.time - run.history.seconds) / an_epoch)
         run.history.planned = min(max(fitting, 1), self.recipe.epochs)
+        run.players = self._build_players(run.batches, run.history)
         if run.history.planned < self.recipe.epochs:
             run.history.findings.append(
                 Finding(
@@ -446,116 +519,46 @@ class Trainer:
 
     # Checkpoints.
 
-    def _settings(self, run: _Run) -> dict[str, Any]:
-        """What must not change when a run is resumed, as plain JSON values."""
-        recipe = self.recipe
-        settings: dict[str, Any] = {
-            "rows": run.batches.rows,
-            "validation rows": 0 if run.held_out is None else run.held_out.rows,
-            "batch_size": run.batches.batch_size,
-            "shuffle": run.batches.shuffle,
-            "seed": self.seed,
-            "schedule": getattr(self._schedule, "__name__", "") if self._own_schedule else recipe.schedule,
-            "warmup": recipe.warmup,
-            "patience": recipe.patience,
-            "monitor": self.monitor,
-            "precision": recipe.precision,
-            "channels_last": recipe.channels_last,
-        }
-        for player in run.players:
-            settings[f"{player.name}: clip_norm"] = player.clip_norm
-            settings[f"{player.name}: optimizer"] = type(player.optimizer).__name__
-            for index, group in enumerate(player.optimizer.param_groups):
-                options = {"lr": group.get("initial_lr", group["lr"]), "parameters": len(group["params"])}
-                options |= {k: v for k, v in group.items() if k not in ("params", "lr", "initial_lr")}
-                for name, value in options.items():
-                    settings[f"{player.name}: {name} of group {index}"] = str(value)
-        return settings
+    def _settings(self, run: Progress) -> dict[str, Any]:
+        own = self._own_schedule
+        schedule = getattr(own, "__name__", "") if own is not None else self.recipe.schedule
+        return run.settings(self.recipe, self.seed, schedule, self.monitor)
 
-    def _environment(self) -> dict[str, Any]:
-        """What the last bits of a result depend on beside the settings."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
-        return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
-
-    def _save(self, run: _Run) -> Path | None:
+    def _save(self, run: Progress) -> Path | None:
         if self.checkpoints is None:
             return None
-        history = run.history
-        tensors: dict[str, Mapping[str, Tensor]] = {"network": self.network.state_dict()}
-        if run.best:
-            tensors["best"] = run.best
-        values = {}
-        for player in run.players:
-            tensors[f"optimizer-{player.name}"], values[player.name] = optimizer_to_tensors(player.optimizer)
         state = {
-            "position": asdict(run.position),
-            "epochs": [record._asdict() for record in history],
-            "best": history.best,
-            "planned": history.planned,
-            "seconds": history.seconds,
-            "findings": [finding.to_json() for finding in history.findings],
-            "optimizers": values,
+            **run.values(),
             "settings": self._settings(run),
-            "environment": self._environment(),
+            "way": asdict(Way.of(self.recipe)),
+            "environment": environment(self.device),
         }
-        return save(self.checkpoints, tensors, state, keep=self.recipe.keep_checkpoints)
+        return save(self.checkpoints, run.tensors(), state, keep=self.recipe.keep_checkpoints)
 
-    def _restore(self, run: _Run) -> bool:
-        """Take everything from the newest whole checkpoint; whether any step had been done."""
+    def _newest(self) -> Checkpoint | None:
         if self.checkpoints is None:
             raise RecipeError("there is nothing to resume from", "give the trainer a folder for checkpoints")
         found = load_newest(self.checkpoints)
-        if found is None:
-            return False
-        history, state, tensors = run.history, found.state, found.tensors
-        try:
-            history.findings += [Finding.from_json(values) for values in state["findings"]] + found.findings
-            self._compare(run, state)
-            check_tensors(tensors["network"], self.network.state_dict(), file=found.folder)
-            self.network.load_state_dict(tensors["network"])
-            for player in run.players:
-                entries, values = tensors[f"optimizer-{player.name}"], state["optimizers"][player.name]
-                optimizer_from_tensors(player.optimizer, entries, values)
-            run.best = tensors.get("best", {})
-            run.position = Position(**state["position"])
-            history.epochs = [EpochRecord(**values) for values in state["epochs"]]
-            history.best, history.seconds = state["best"], state["seconds"]
-            if self.recipe.time > 0:  # the epochs were cut to the time there was, and the schedule made for them
-                history.planned = state["planned"]
-        except (KeyError, TypeError) as error:
-            raise DamagedError(f"this is no checkpoint of a trainer: {error}", file=found.folder) from None
-        return run.position != Position()  # a run stopped before its first step is begun as if it never was
+        if found is not None and not {"position", "settings", "way"} <= found.state.keys():
+            raise DamagedError("this is no checkpoint of a trainer", file=found.folder)
+        # A run stopped before its first step is begun as if it never was.
+        return found if found is not None and Position(**found.state["position"]) != Position() else None
 
-    def _compare(self, run: _Run, state: Mapping[str, Any]) -> None:
-        """Refuse other settings, and note another machine."""
-        now, then = self._settings(run), state["settings"]
-        changed = [f"{name} was {then.get(name)}, is {now.get(name)}" for name in {**then, **now}
-                   if then.get(name) != now.get(name)]  # fmt: skip
-        if changed:
-            raise RecipeError(
-                f"this run was started with other settings: {', '.join(changed[:10])}",
-                "resume it with the same ones, or start a new one",
-                file=self.checkpoints,
-            )
-        notes = {
-            name: [then_value, self._environment().get(name)]
-            for name, then_value in state["environment"].items()
-            if then_value != self._environment().get(name)
-        }
-        if self.recipe.time == 0 and state["planned"] != run.history.planned:
-            notes["epochs"] = [state["planned"], run.history.planned]
-        if notes:
-            run.history.findings.append(
-                Finding(
-                    rule="resumed-elsewhere",
-                    severity="warning",
-                    title=f"resumed with another {' and '.join(notes)}: not the bits of a run left alone",
-                    evidence={name: {"then": old, "now": new} for name, (old, new) in notes.items()},
-                    meaning="Sums are rounded in another order, or the learning rate follows another course.",
-                )
-            )
+    def _take_up(self, run: Progress, found: Checkpoint) -> None:
+        """Go on from a checkpoint: other settings are refused, another machine is noted."""
+        if self.recipe.time > 0:  # the epochs were cut to the time there was, and the schedule made for them
+            run.history.planned = found.state["planned"]
+            run.players = self._build_players(run.batches, run.history)
+        refuse_changes(found.state["settings"], self._settings(run), self.checkpoints)
+        run.restore(found)
+        now, then = environment(self.device), found.state["environment"]
+        differ = {name: (then[name], now.get(name)) for name in then if then[name] != now.get(name)}
+        if found.state["planned"] != run.history.planned:
+            differ["epochs"] = (found.state["planned"], run.history.planned)
+        if differ:
+            run.history.findings.append(moved_elsewhere(differ))
 
-    def _save_and_explain(self, run: _Run) -> InterruptedRunError:
+    def _save_and_explain(self, run: Progress) -> InterruptedRunError:
         place = self._save(run)
         where = f"in epoch {run.position.epoch + 1}, after step {run.position.step}"
         if place is None:
@@ -565,17 +568,20 @@ class Trainer:
         return InterruptedRunError(f"interrupted {where}; saved to {place}; go on with fit(..., resume=True)")
 
 
-@dataclass(slots=True)
-class _Run:
-    """What one call of `fit` works on."""
-
-    players: Sequence[Player]
-    batches: Batches
-    held_out: Batches | None
-    history: History
-    position: Position = field(default_factory=Position)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    """A copy of the network's state after the best epoch; empty before there is one."""
+@contextmanager
+def batch_norms_kept(network: nn.Module) -> Iterator[None]:
+    """Whatever happens to the statistics of batch norms, they are afterwards as they were."""
+    before = [
+        (buffer, buffer.clone())
+        for norm in network.modules()
+        if isinstance(norm, BATCH_NORMS)
+        for buffer in norm.buffers()
+    ]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 @contextmanager
@@ -590,26 +596,28 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def find_device(name: str) -> torch.device:
-    """The device of a name; `auto` is the fastest there is.
+def _check(recipe: TrainingRecipe) -> None:
+    """Refuse what a recipe cannot mean.
 
     Raises:
-        RecipeError: naming what there is, if it is not there.
+        RecipeError: naming the field and the values it may have.
     """
-    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    if name == "auto":
-        return torch.device(there[-1])
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RecipeError(f'"{name}" is not a device', nearest(name, there)) from None
-    if device.type not in there:
-        raise RecipeError(f'there is no device "{name}" here', f"take one of: {', '.join(there)}")
-    return device
+    hints = get_type_hints(TrainingRecipe)
+    for name, hint in hints.items():
+        value = getattr(recipe, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise RecipeError(f'there is no {name} "{value}"', nearest(str(value), get_args(hint)))
+    if recipe.epochs < 1 or recipe.batch_size < 0 or recipe.accumulate < 1:
+        raise RecipeError(
+            f"epochs is {recipe.epochs}, batch_size {recipe.batch_size}, accumulate {recipe.accumulate}",
+            "give at least 1 of each; a batch_size of 0 takes all rows",
+        )
+    if not 0.0 <= recipe.clip_percentile < 100.0:
+        raise RecipeError(f"clip_percentile is {recipe.clip_percentile}", "give a number from 0 (off) to below 100")
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def _tensors(rows: Rows) -> tuple[Tensor, ...]:
