@@ -3,9 +3,10 @@
     python -m benchmarks.speed [--workloads a,b] [--contenders x,y] [--rounds 5] [--epochs-scale 1.0]
                                [--peers-python PATH] [--data DIR] [--raw FILE] [--resume] [--write]
 
-The peers live in an environment of their own, made from benchmarks/requirements-peers.lock; those that are not
-installed in it are skipped by name. Every run is appended to the raw file as a line of JSON; `--resume` goes on with
-what is there, and `--rounds 0 --resume` only makes the tables again. With `--write` they go to benchmarks/RESULTS.md.
+The peers live in an environment of their own, made from benchmarks/requirements-peers.lock; `--peers-python`, or the
+variable SOUNDING_PEERS_PYTHON, names its interpreter. What is not installed there is told as not run. Every run is
+appended to the raw file as a line of JSON; `--resume` goes on with what is there, and `--rounds 0 --resume` only makes
+the tables again. With `--write` they go to benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs-scale", type=float, default=1.0)
     parser.add_argument("--batches", type=int, default=0, help="cut each epoch to so many; 0 leaves it whole")
     parser.add_argument("--threads", type=int, default=0, help="for every process; 0 leaves each its own default")
-    parser.add_argument("--peers-python", default=sys.executable, help="the interpreter that has the peers")
+    parser.add_argument("--peers-python", default=os.environ.get("SOUNDING_PEERS_PYTHON", sys.executable))
     parser.add_argument("--data", type=Path, default=os.environ.get("SOUNDING_DATA"), help="the public data sets")
     parser.add_argument("--raw", type=Path, default=ROOT / "runs" / "speed.jsonl")
     parser.add_argument("--resume", action="store_true")

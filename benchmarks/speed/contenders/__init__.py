@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.speed.workloads import Arrays, Workload
@@ -52,10 +51,6 @@ class Contender:
     """Whether it may live in an environment of its own."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that have to be set before anything is imported."""
-
-    @property
-    def is_installed(self) -> bool:
-        return find_spec(self.needs) is not None
 
     def prepare(self, job: Job) -> Callable[[], Trained]:
         module = import_module(f"{__name__}.{self.module}")
