@@ -1,0 +1,100 @@
+"""Training is killed without warning, again and again, and ends in the bits of a run that was left alone.
+
+`python -m benchmarks.kills` does the same as often as one likes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from _killable import TRAINERS, Outcome, Server, differences, kill_at_random, server
+
+KILLS = 13
+"""Of each of the four kinds of training."""
+MIDWAY = 8
+"""At least so many of them after its first step."""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    with server() as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a place: a process that is killed loses nothing it gave to the system."""
+    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path
+    with tempfile.TemporaryDirectory(dir=where) as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("work", TRAINERS)
+def test_killed_at_any_instant_a_run_ends_in_the_same_bits(work, running, folder):
+    alone = running.attempt(work, folder / "alone")
+    again = running.attempt(work, folder / "again", every=60.0)
+    assert differences(alone.result, again.result) == []  # RS-27: neither repeating nor saving changes a bit
+    draws, kills = random.Random(work), list[Outcome]()
+    for run in range(100):
+        outcomes, result = kill_at_random(
+            running, work, folder / str(run), draws, kills=4, seconds=min(alone.seconds, again.seconds)
+        )
+        assert differences(alone.result, result) == [], (run, outcomes)
+        kills += outcomes
+        if len(kills) >= KILLS and sum(kill.steps > 0 for kill in kills) >= MIDWAY:
+            break
+    assert sum(kill.steps > 0 for kill in kills) >= MIDWAY
+
+
+@pytest.mark.parametrize("work", TRAINERS)
+def test_killed_twice_before_there_is_a_new_checkpoint(work, running, folder):  # RS-07
+    alone = running.attempt(work, folder / "alone", seed=1)
+    assert running.attempt(work, folder / "run", seed=1, kill_at_step=15).killed
+    before = sorted(path.name for path in (folder / "run").iterdir() if path.name.isdecimal())
+    for step in (9, 4):
+        outcome = running.attempt(work, folder / "run", seed=1, every=60.0, kill_at_step=step)
+        assert outcome.killed
+        assert outcome.steps >= step
+        assert sorted(path.name for path in (folder / "run").iterdir() if path.name.isdecimal()) == before
+    assert differences(alone.result, running.attempt(work, folder / "run", seed=1).result) == []
+
+
+@pytest.mark.parametrize("work", TRAINERS)
+def test_killed_before_the_first_step_and_while_it_finds_its_checkpoint(work, running, folder):
+    alone = running.attempt(work, folder / "alone", seed=2)
+    for step in (0, 0, 3, 0, 0):
+        assert running.attempt(work, folder / "run", seed=2, kill_at_step=step).killed
+    assert differences(alone.result, running.attempt(work, folder / "run", seed=2).result) == []
+
+
+def phase(run: Path) -> str:
+    """How far a killed run of the whole house had come."""
+    if not (run / "environment.json").is_file():
+        return "preparing"
+    return "finishing" if (run / "model").is_dir() else "training"
+
+
+def test_the_whole_way_from_a_file_to_the_report(running, folder):  # RS-05
+    alone = running.attempt("house", folder / "alone")
+    assert differences(alone.result, running.attempt("house", folder / "again").result) == []
+    draws, phases = random.Random("house"), list[str]()
+    for run in range(20):
+        place = folder / str(run)
+        for _ in range(3):
+            outcome = running.attempt("house", place, kill_after=draws.uniform(0.0, alone.seconds))
+            if not outcome.killed:
+                break
+            phases.append(phase(place / "run"))
+        assert differences(alone.result, running.attempt("house", place).result) == [], phases
+        if len(phases) >= 6 and set(phases) == {"preparing", "training", "finishing"}:
+            break
+    assert set(phases) == {"preparing", "training", "finishing"}
