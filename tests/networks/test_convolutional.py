@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sounding.networks import ConvolutionalNetwork, Standardize, TextConvolution
+from sounding.networks import NORMALIZATIONS, ConvolutionalNetwork, Standardize, TextConvolution
+from sounding.networks.normalization import RMSNorm
 
 
 def layers_of(network: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
@@ -38,11 +39,19 @@ def test_pictures_of_any_size_and_cost_that_stays_in_bounds(size: tuple[int, int
     assert min(min(size), 33) <= largest <= 64
 
 
-@pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
+KINDS = {
+    **{"none": nn.Identity, "batch": nn.BatchNorm2d, "layer": nn.GroupNorm},
+    **{"group": nn.GroupNorm, "instance": nn.InstanceNorm2d, "rms": RMSNorm},
+}
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_normalizations(normalization: str) -> None:
     network = ConvolutionalNetwork(1, 2, picture_size=(8, 8), hidden_sizes=[4, 4], normalization=normalization)
-    kinds = {"none": nn.Identity, "batch": nn.BatchNorm2d, "layer": nn.GroupNorm}
-    assert len(layers_of(network, kinds[normalization])) == 4
+    assert len(layers_of(network, KINDS[normalization])) == 4
+    biased = [layer.bias is not None for layer in layers_of(network, nn.Conv2d)]
+    assert biased == [normalization not in ("batch", "instance")] * 4
+    assert network(torch.randn(3, 1, 8, 8)).isfinite().all()
 
 
 def test_a_shifted_dot_is_found_anywhere() -> None:
@@ -94,3 +103,24 @@ def test_standardize_reads_bytes_and_fractions_alike() -> None:
 
 def test_a_constant_channel_is_only_moved() -> None:
     assert not Standardize([1.0], [0.0])(torch.full((2, 1, 3, 3), 255, dtype=torch.uint8)).any()
+
+
+def test_defaults_are_the_layers_they_have_always_been() -> None:
+    """Weights that were saved by older versions must find their names, and give the same bits."""
+    torch.manual_seed(0)
+    network = ConvolutionalNetwork(1, 2, picture_size=(8, 8), hidden_sizes=[4, 6], depth=1)
+    torch.manual_seed(0)
+    plain = nn.ModuleDict(
+        {
+            "layers": nn.Sequential(
+                *(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+                nn.MaxPool2d(2, ceil_mode=True),
+                *(nn.Conv2d(4, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU()),
+            ),
+            "head": nn.Linear(6, 2),
+        }
+    )
+    assert list(network.state_dict()) == list(plain.state_dict())
+    plain.load_state_dict(network.state_dict())
+    x = torch.randn(5, 1, 8, 8)
+    assert torch.equal(network.eval()(x), plain["head"](plain.eval()["layers"](x).mean((2, 3))))

@@ -81,6 +81,41 @@ def test_every_activation_learns_exclusive_or(activation: str) -> None:
     assert network(x).argmax(1).equal(y)
 
 
+@pytest.mark.parametrize("name", ["none", "layer", "group", "rms"])
+def test_other_normalizations_stand_there_too_and_keep_the_bias(name: str) -> None:
+    network = FeedForward(4, 3, hidden_sizes=[6], normalization=name)
+    linear, norm, activation, _ = network.layers[0].inner
+    assert linear.bias is not None
+    kinds = {"none": nn.Identity, "layer": nn.LayerNorm, "group": nn.GroupNorm, "rms": nn.RMSNorm}
+    assert isinstance(norm, kinds[name])
+    x = torch.randn(7, 4)
+    assert torch.equal(network.forward_features(x), activation(norm(linear(x))))
+
+
+def test_rows_have_no_instances_to_normalize() -> None:
+    with pytest.raises(ValueError, match='"instance" needs more than one number'):
+        FeedForward(4, 3, normalization="instance")
+
+
+def test_defaults_are_the_layers_they_have_always_been() -> None:
+    """Weights that were saved by older versions must find their names, and draws stay where they were."""
+    network = FeedForward(4, 3, hidden_sizes=[6, 5], dropout=0.5)
+    names = ["layers.0.inner.0.weight", "layers.0.inner.0.bias", "layers.1.inner.0.weight", "layers.1.inner.0.bias"]
+    assert list(network.state_dict()) == [*names, "head.weight", "head.bias"]
+    torch.manual_seed(0)
+    w1, b1, w2, b2, w3, b3 = (draw for n, m in ((4, 6), (6, 5), (5, 3)) for draw in nn.Linear(n, m).parameters())
+    torch.manual_seed(0)
+    network = FeedForward(4, 3, hidden_sizes=[6, 5], dropout=0.5)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), (w1, b1, w2, b2, w3, b3), strict=True))
+    x = torch.randn(7, 4)
+    torch.manual_seed(1)
+    found = network(x)
+    torch.manual_seed(1)
+    hidden = nn.functional.dropout(nn.functional.linear(x, w1, b1).relu(), 0.5)
+    hidden = nn.functional.dropout(nn.functional.linear(hidden, w2, b2).relu(), 0.5)
+    assert torch.equal(found, nn.functional.linear(hidden, w3, b3))
+
+
 @pytest.mark.parametrize("option", ["activation", "normalization", "initialization"])
 def test_unknown_names_are_told(option: str) -> None:
     with pytest.raises(ValueError, match=f'unknown {option} "batchh"'):

@@ -39,7 +39,7 @@ def test_every_network_class_can_be_reached() -> None:
 
 
 def test_files_can_be_lifted_out() -> None:
-    helpers = {"_choice", "_padding", "activations", "initialization"}
+    helpers = {"_choice", "_padding", "activations", "initialization", "normalization", "stochastic_depth"}
     for name in modules():
         imports = [
             node.module.removeprefix("sounding.networks.")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sounding.networks import ResNet, resnet18, resnet34, resnet50
+from sounding.networks import ResNet, build_normalization, resnet18, resnet34, resnet50
 from sounding.networks.residual import Block, Bottleneck
 
 
@@ -60,13 +60,13 @@ def test_the_stem_may_be_narrower_than_the_first_stage() -> None:
 def test_a_block_begins_as_the_identity(build: type[Block] | type[Bottleneck]) -> None:
     channels = 4 * build.expansion
     x = torch.randn(2, channels, 6, 6).relu()
-    assert torch.equal(build(channels, 4, 1, True, "relu").eval()(x), x)
+    assert torch.equal(build(channels, 4, 1, True, "relu", "batch", 0.0).eval()(x), x)
 
 
 @pytest.mark.parametrize("average", [False, True])
 def test_a_block_is_the_formula_of_the_paper(average: bool) -> None:
     torch.manual_seed(0)
-    block = Block(2, 3, 2, average, "relu").eval()
+    block = Block(2, 3, 2, average, "relu", "batch", 0.0).eval()
     for layer in block.modules():
         if isinstance(layer, nn.BatchNorm2d):
             for tensor in (layer.weight, layer.bias, layer.running_mean):
@@ -112,3 +112,54 @@ def test_grey_pictures_in_channels_last_give_the_same_answer() -> None:
     expected = network(x)
     network = network.to(memory_format=torch.channels_last)
     torch.testing.assert_close(network(x.to(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5)
+
+
+NAMES = """stem.0.weight stem.1.weight stem.1.bias stem.1.running_mean stem.1.running_var stem.1.num_batches_tracked
+    blocks.0.change.0.weight blocks.0.change.1.weight blocks.0.change.1.bias blocks.0.change.1.running_mean
+    blocks.0.change.1.running_var blocks.0.change.1.num_batches_tracked blocks.0.change.3.weight
+    blocks.0.change.4.weight blocks.0.change.4.bias blocks.0.change.4.running_mean blocks.0.change.4.running_var
+    blocks.0.change.4.num_batches_tracked blocks.0.shortcut.0.weight blocks.0.shortcut.1.weight
+    blocks.0.shortcut.1.bias blocks.0.shortcut.1.running_mean blocks.0.shortcut.1.running_var
+    blocks.0.shortcut.1.num_batches_tracked head.weight head.bias""".split()
+
+
+def test_defaults_are_the_layers_they_have_always_been() -> None:
+    """Weights that were saved by older versions must find their names, and give the same bits."""
+    torch.manual_seed(0)
+    network = ResNet(1, 2, picture_size=(8, 8), stem_size=3, hidden_sizes=[4], depths=[1])
+    assert list(network.state_dict()) == NAMES
+    (block,) = network.blocks
+    nn.init.ones_(block.change[-1].weight)
+    x, state = torch.randn(5, 1, 8, 8), torch.get_rng_state()
+    found = network(x)
+    assert torch.equal(torch.get_rng_state(), state)
+    values = network.stem[1](network.stem[0](x)).relu()
+    first, norm, _, second, last = block.change
+    change = last(second(norm(first(values)).relu()))
+    expected = network.head((block.shortcut(values) + change).relu().mean((2, 3)))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+@pytest.mark.parametrize("normalization", ["layer", "group", "instance", "rms"])
+def test_other_normalizations_replace_every_one_and_begin_silent(normalization: str, bottleneck: bool) -> None:
+    torch.manual_seed(0)
+    sizes = {"picture_size": (8, 8), "hidden_sizes": [4, 8], "depths": [1, 2], "bottleneck": bottleneck}
+    plain = ResNet(1, 2, **sizes)
+    network = ResNet(1, 2, **sizes, normalization=normalization)
+    kind = type(build_normalization(normalization, 4, 2))
+
+    def count(network: ResNet, kind: type[nn.Module]) -> int:
+        return sum(isinstance(module, kind) for module in network.modules())
+
+    assert count(network, nn.BatchNorm2d) == 0
+    assert count(network, kind) == count(plain, nn.BatchNorm2d)
+    values = network.stem(torch.randn(2, 1, 8, 8))
+    for block in network.blocks:
+        assert torch.equal(block(values), block.shortcut(values).relu())
+        values = block(values)
+
+
+def test_without_normalization_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot do without normalization"):
+        ResNet(1, 2, picture_size=(8, 8), normalization="none")

@@ -70,7 +70,7 @@ def test_attention_agrees_with_the_slow_way(rotary: bool) -> None:
 
 def test_a_layer_agrees_with_torch() -> None:
     values, real = make_values()
-    layer = TransformerLayer(16, 4, 32, "gelu", 0.1).eval()
+    layer = TransformerLayer(16, 4, 32, "gelu", 0.1, 0.0).eval()
     oracle = nn.TransformerEncoderLayer(16, 4, 32, activation="gelu", batch_first=True, norm_first=True).train()
     for module in oracle.modules():
         if isinstance(module, nn.Dropout):
@@ -149,3 +149,19 @@ def test_dropout_falls_on_attention_in_training_alone() -> None:
     assert not torch.equal(attention(values, mask), attention(values, mask))
     attention.eval()
     assert torch.equal(attention(values, mask), attention(values, mask))
+
+
+def test_defaults_are_the_parts_they_have_always_been() -> None:
+    """Weights that were saved by older versions must find their names, and draws stay where they were."""
+    parts = ["attention_norm", "attention.inward", "attention.outward", "feed_forward_norm", "feed_forward.0"]
+    names = [f"{part}.{kind}" for part in [*parts, "feed_forward.3"] for kind in ("weight", "bias")]
+    network = TransformerNetwork(9, 2, hidden_size=16, heads=2, depth=1)
+    layer = network.encoder.layers[0]
+    assert list(layer.state_dict()) == names
+    values, real = make_values()
+    mask = real[:, None, None]
+    torch.manual_seed(1)
+    found = layer(values, mask, None)
+    torch.manual_seed(1)
+    middle = values + layer.dropout(layer.attention(layer.attention_norm(values), mask, None))
+    assert torch.equal(found, middle + layer.dropout(layer.feed_forward(layer.feed_forward_norm(middle))))

@@ -18,9 +18,11 @@ from sounding.networks.bag import BagOfPhrases
 from sounding.networks.composite import CompositeNetwork
 from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
 from sounding.networks.feedforward import FeedForward, PictureFeedForward
-from sounding.networks.initialization import INITIALIZATIONS, initialize
+from sounding.networks.initialization import INITIALIZATIONS, initialize, initialize_from_data
+from sounding.networks.normalization import NORMALIZATIONS, build_normalization
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
 from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
+from sounding.networks.stochastic_depth import StochasticDepth
 from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
 from sounding.networks.text_ensemble import TextEnsemble
 from sounding.networks.transformer import TransformerEncoder, TransformerNetwork
@@ -29,6 +31,7 @@ __all__ = [
     "ACTIVATIONS",
     "INITIALIZATIONS",
     "NETWORKS",
+    "NORMALIZATIONS",
     "BagOfPhrases",
     "CompositeNetwork",
     "ConvolutionalNetwork",
@@ -39,6 +42,7 @@ __all__ = [
     "RecurrentNetwork",
     "ResNet",
     "Standardize",
+    "StochasticDepth",
     "TabularEnsemble",
     "TabularFeedForward",
     "TextConvolution",
@@ -46,7 +50,9 @@ __all__ = [
     "TransformerEncoder",
     "TransformerNetwork",
     "build_activation",
+    "build_normalization",
     "initialize",
+    "initialize_from_data",
     "quantile_bins",
     "resnet18",
     "resnet34",

@@ -6,21 +6,15 @@ channels as they halve the picture); Lin et al. 2014, arXiv:1312.4400 (the avera
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from sounding.networks._choice import choose
 from sounding.networks._padding import words_of
 from sounding.networks.activations import build_activation
 from sounding.networks.initialization import initialize
-
-NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda channels: nn.Identity(),
-    "batch": nn.BatchNorm2d,
-    "layer": lambda channels: nn.GroupNorm(1, channels),
-}
+from sounding.networks.normalization import CENTRED, build_normalization
 
 
 class ConvolutionalNetwork(nn.Module):
@@ -36,7 +30,7 @@ class ConvolutionalNetwork(nn.Module):
         hidden_sizes: channels of each stage.
         depth: convolutions in each stage.
         activation: a name from `ACTIVATIONS`.
-        normalization: `none`, `batch` or `layer`.
+        normalization: a name from `NORMALIZATIONS`.
         dropout: probability in [0, 1) that a feature is blanked before the head while training.
         initialization: a name from `INITIALIZATIONS`.
 
@@ -71,9 +65,8 @@ class ConvolutionalNetwork(nn.Module):
                 size = 3 if layers else 2 * stride + 1
                 step = 1 if layers else stride
                 layers += [
-                    # batch normalization subtracts the mean, and a bias with it
-                    nn.Conv2d(before, channels, size, step, padding=size // 2, bias=normalization != "batch"),
-                    choose("normalization", normalization, NORMALIZATIONS)(channels),
+                    nn.Conv2d(before, channels, size, step, padding=size // 2, bias=normalization not in CENTRED),
+                    build_normalization(normalization, channels, 2),
                     build_activation(activation),
                 ]
                 before = channels

@@ -7,22 +7,16 @@ dropout: Srivastava et al. 2014.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from sounding.networks._choice import choose
 from sounding.networks.activations import build_activation
 from sounding.networks.initialization import initialize
-
-NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda size: nn.Identity(),
-    "batch": nn.BatchNorm1d,
-    "layer": nn.LayerNorm,
-}
+from sounding.networks.normalization import CENTRED, build_normalization
 
 
 class FeedForward(nn.Module):
@@ -36,7 +30,7 @@ class FeedForward(nn.Module):
         out_features: outputs for a row, before any softmax.
         hidden_sizes: outputs of each hidden layer.
         activation: a name from `ACTIVATIONS`.
-        normalization: `none`, `batch` or `layer`.
+        normalization: a name from `NORMALIZATIONS`, but for `instance`.
         dropout: probability in [0, 1) that a hidden output is blanked while training.
         skip_connections: whether each hidden layer only adds to its input.
         initialization: a name from `INITIALIZATIONS`.
@@ -134,9 +128,8 @@ class _Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            # batch normalization subtracts the mean, and a bias with it
-            nn.Linear(before, after, bias=normalization != "batch"),
-            choose("normalization", normalization, NORMALIZATIONS)(after),
+            nn.Linear(before, after, bias=normalization not in CENTRED),
+            build_normalization(normalization, after, 0),
             build_activation(activation),
             nn.Dropout(dropout),
         )

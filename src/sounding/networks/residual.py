@@ -2,17 +2,21 @@
 
 Sources: He et al. 2016, arXiv:1512.03385 (the networks: table 1; for small pictures: section 4.2); He et al. 2019,
 arXiv:1812.01187, section 4 (the stride on the 3x3 convolution of a bottleneck; the averaging shortcut); Goyal et al.
-2017, arXiv:1706.02677, section 5.1 (each block begins as the identity).
+2017, arXiv:1706.02677, section 5.1 (each block begins as the identity); Huang et al. 2016, arXiv:1603.09382
+(stochastic depth).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
 from sounding.networks.activations import build_activation
 from sounding.networks.initialization import initialize
+from sounding.networks.normalization import build_normalization
+from sounding.networks.stochastic_depth import StochasticDepth, linear_decay
 
 
 class ResNet(nn.Module):
@@ -33,7 +37,10 @@ class ResNet(nn.Module):
         bottleneck: whether a block is 1x1, 3x3 and 1x1 to four times the channels, instead of two 3x3.
         average_shortcut: whether a shortcut that halves the picture averages four pixels, instead of taking one.
         activation: a name from `ACTIVATIONS`.
+        normalization: a name from `NORMALIZATIONS`, but for `none`: the blocks begin as the identity by its weights.
         dropout: probability in [0, 1) that a feature is blanked before the head while training.
+        stochastic_depth: probability in [0, 1) that the last block is left out for an example while training; it falls
+            evenly towards the first.
         initialization: a name from `INITIALIZATIONS`.
 
     >>> import torch
@@ -55,10 +62,14 @@ class ResNet(nn.Module):
         bottleneck: bool = False,
         average_shortcut: bool = True,
         activation: str = "relu",
+        normalization: str = "batch",
         dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
         initialization: str = "default",
     ) -> None:
         super().__init__()
+        if normalization == "none":
+            raise ValueError('a residual network cannot do without normalization; take one, such as "batch" or "group"')
         if len(hidden_sizes) != len(depths):
             raise ValueError(f"hidden_sizes has {len(hidden_sizes)} stages and depths {len(depths)}; give as many")
         large = min(picture_size) > 64
@@ -68,16 +79,18 @@ class ResNet(nn.Module):
             nn.Conv2d(in_channels, before, 7, 2, padding=3, bias=False)
             if large
             else nn.Conv2d(in_channels, before, 3, padding=1, bias=False),
-            nn.BatchNorm2d(before),
+            build_normalization(normalization, before, 2),
             build_activation(activation),
             nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity(),
         )
         build = Bottleneck if bottleneck else Block
+        drops = iter(linear_decay(stochastic_depth, sum(depths)))
         blocks: list[nn.Module] = []
         for stage, (channels, depth) in enumerate(zip(hidden_sizes, depths, strict=True)):
             for place in range(depth):
                 stride = 1 if place or (whole_first and not stage) else 2
-                blocks.append(build(before, channels, stride, average_shortcut, activation))
+                options = average_shortcut, activation, normalization, next(drops)
+                blocks.append(build(before, channels, stride, *options))
                 before = channels * build.expansion
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
@@ -101,21 +114,31 @@ class Block(nn.Module):
 
     expansion = 1
 
-    def __init__(self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str) -> None:
+    def __init__(
+        self,
+        before: int,
+        channels: int,
+        stride: int,
+        average_shortcut: bool,
+        activation: str,
+        normalization: str,
+        stochastic_depth: float,
+    ) -> None:
         super().__init__()
         self.change = nn.Sequential(
             nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            build_normalization(normalization, channels, 2),
             build_activation(activation),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            _silent_norm(channels),
+            _silent_norm(normalization, channels),
         )
-        self.shortcut = _shortcut(before, channels, stride, average_shortcut)
+        self.stochastic_depth = StochasticDepth(stochastic_depth)
+        self.shortcut = _shortcut(before, channels, stride, average_shortcut, normalization)
         self.activation = build_activation(activation)
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, before, H, W) to (B, channels, H / stride, W / stride), rounded up."""
-        after: Tensor = self.activation(self.shortcut(values) + self.change(values))
+        after: Tensor = self.activation(self.shortcut(values) + self.stochastic_depth(self.change(values)))
         return after
 
 
@@ -124,42 +147,53 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, before: int, channels: int, stride: int, average_shortcut: bool, activation: str) -> None:
+    def __init__(
+        self,
+        before: int,
+        channels: int,
+        stride: int,
+        average_shortcut: bool,
+        activation: str,
+        normalization: str,
+        stochastic_depth: float,
+    ) -> None:
         super().__init__()
         after = channels * self.expansion
         self.change = nn.Sequential(
             nn.Conv2d(before, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            build_normalization(normalization, channels, 2),
             build_activation(activation),
             nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            build_normalization(normalization, channels, 2),
             build_activation(activation),
             nn.Conv2d(channels, after, 1, bias=False),
-            _silent_norm(after),
+            _silent_norm(normalization, after),
         )
-        self.shortcut = _shortcut(before, after, stride, average_shortcut)
+        self.stochastic_depth = StochasticDepth(stochastic_depth)
+        self.shortcut = _shortcut(before, after, stride, average_shortcut, normalization)
         self.activation = build_activation(activation)
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, before, H, W) to (B, 4 * channels, H / stride, W / stride), rounded up."""
-        after: Tensor = self.activation(self.shortcut(values) + self.change(values))
+        after: Tensor = self.activation(self.shortcut(values) + self.stochastic_depth(self.change(values)))
         return after
 
 
-def _silent_norm(channels: int) -> nn.BatchNorm2d:
+def _silent_norm(normalization: str, channels: int) -> nn.Module:
     """A normalization whose output is zero at first: its block begins as the identity."""
-    norm = nn.BatchNorm2d(channels)
-    nn.init.zeros_(norm.weight)
+    norm = build_normalization(normalization, channels, 2)
+    nn.init.zeros_(cast("nn.Parameter", norm.weight))
     return norm
 
 
-def _shortcut(before: int, after: int, stride: int, average: bool) -> nn.Module:
+def _shortcut(before: int, after: int, stride: int, average: bool, normalization: str) -> nn.Module:
     if stride == 1 and before == after:
         return nn.Identity()
+    norm = build_normalization(normalization, after, 2)
     if stride == 1 or not average:
-        return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), norm)
     pool = nn.AvgPool2d(stride, ceil_mode=True)
-    return nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+    return nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False), norm)
 
 
 Size = tuple[int, int]

@@ -1,7 +1,7 @@
 """Networks whose words look at each other.
 
 Sources: Vaswani et al. 2017, arXiv:1706.03762; normalization before each part: Xiong et al. 2020, arXiv:2002.04745;
-rotary positions: Su et al. 2021, arXiv:2104.09864.
+rotary positions: Su et al. 2021, arXiv:2104.09864; stochastic depth: Huang et al. 2016, arXiv:1603.09382.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sounding.networks._choice import choose
 from sounding.networks._padding import real_places, words_of
 from sounding.networks.activations import build_activation
 from sounding.networks.initialization import initialize
+from sounding.networks.stochastic_depth import StochasticDepth, linear_decay
 
 POSITIONS = {name: name for name in ("learned", "sinusoidal", "rotary", "none")}
 
@@ -36,6 +37,8 @@ class TransformerNetwork(nn.Module):
         activation: a name from `ACTIVATIONS`.
         dropout: probability in [0, 1) that an entry is blanked while training: of embeddings, of attention, of what
             each part adds, and of the features.
+        stochastic_depth: probability in [0, 1) that each part of the last layer is left out for a text while training;
+            it falls evenly towards the first layer.
         initialization: a name from `INITIALIZATIONS`.
 
     >>> network = TransformerNetwork(1000, 2, hidden_size=32, heads=4)
@@ -56,6 +59,7 @@ class TransformerNetwork(nn.Module):
         longest: int = 512,
         activation: str = "gelu",
         dropout: float = 0.1,
+        stochastic_depth: float = 0.0,
         initialization: str = "xavier",
     ) -> None:
         super().__init__()
@@ -69,6 +73,7 @@ class TransformerNetwork(nn.Module):
             longest=longest,
             activation=activation,
             dropout=dropout,
+            stochastic_depth=stochastic_depth,
         )
         self.dropout = nn.Dropout(dropout)
         self.num_features = hidden_size
@@ -114,6 +119,7 @@ class TransformerEncoder(nn.Module):
         longest: int = 512,
         activation: str = "gelu",
         dropout: float = 0.1,
+        stochastic_depth: float = 0.0,
     ) -> None:
         super().__init__()
         if hidden_size % (2 * heads):
@@ -125,8 +131,8 @@ class TransformerEncoder(nn.Module):
             nn.init.normal_(self.places, std=0.02)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            TransformerLayer(hidden_size, heads, feed_forward_size or 4 * hidden_size, activation, dropout)
-            for _ in range(depth)
+            TransformerLayer(hidden_size, heads, feed_forward_size or 4 * hidden_size, activation, dropout, drop)
+            for drop in linear_decay(stochastic_depth, depth)
         )
         self.norm = nn.LayerNorm(hidden_size)
 
@@ -153,7 +159,15 @@ class TransformerEncoder(nn.Module):
 class TransformerLayer(nn.Module):
     """Attention, then a feed-forward part; each reads normalized values and adds to them."""
 
-    def __init__(self, hidden_size: int, heads: int, feed_forward_size: int, activation: str, dropout: float) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        feed_forward_size: int,
+        activation: str,
+        dropout: float,
+        stochastic_depth: float,
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(hidden_size)
         self.attention = Attention(hidden_size, heads, dropout)
@@ -165,11 +179,14 @@ class TransformerLayer(nn.Module):
             nn.Linear(feed_forward_size, hidden_size),
         )
         self.dropout = nn.Dropout(dropout)
+        self.stochastic_depth = StochasticDepth(stochastic_depth)
 
     def forward(self, values: Tensor, mask: Tensor, turns: Tensor | None) -> Tensor:
         """(B, L, hidden_size) to the same; see `Attention` for mask and turns."""
-        values = values + self.dropout(self.attention(self.attention_norm(values), mask, turns))
-        after: Tensor = values + self.dropout(self.feed_forward(self.feed_forward_norm(values)))
+        attended = self.attention(self.attention_norm(values), mask, turns)
+        values = values + self.stochastic_depth(self.dropout(attended))
+        changed = self.feed_forward(self.feed_forward_norm(values))
+        after: Tensor = values + self.stochastic_depth(self.dropout(changed))
         return after
 
 
