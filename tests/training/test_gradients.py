@@ -420,9 +420,14 @@ def test_rare_rows_of_an_embedding_are_found() -> None:
     assert [(difference.name, difference.index) for difference in report.differences] == [("table", (4321, 0))]
 
 
-def test_weights_that_are_large_get_larger_steps() -> None:
-    x = torch.tensor([3e5, -2e6], dtype=torch.float64)
-    assert gradient_check(lambda x: (x / 1e5).sin(), x).passed
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_sizes_of_inputs_and_losses_do_not_matter(size: float, scale: float) -> None:
+    x = size * torch.tensor([0.3, -2.0, 5.0], dtype=torch.float64)
+    wide = max(size, 1.0)  # a function that bends within the step has no slope to measure
+    right = gradient_check(lambda x: scale * (x / wide).sin(), x)
+    assert right.passed, str(right)
+    assert not gradient_check(lambda x: scale * Wrong.apply((x / wide).sin() + 2, 0), x).passed
 
 
 def test_an_infinite_gradient_is_wrong() -> None:
@@ -439,6 +444,10 @@ def test_draws_are_the_same_in_every_pass_and_leave_no_trace() -> None:
     assert gradient_check(network, torch.ones(2, 3)).passed
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_what_a_module_remembers_begins_each_pass_alike() -> None:
+    assert gradient_check(Stateful(), X).passed
 
 
 def test_it_can_be_called_where_gradients_are_off() -> None:

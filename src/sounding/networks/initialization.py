@@ -131,7 +131,7 @@ def initialize_from_data(network: nn.Module, inputs: Tensor | tuple[Tensor, ...]
 
 @contextmanager
 def _measuring(network: nn.Module) -> Iterator[None]:
-    """Batch norms take the statistics of the batch, all else is as in evaluation; afterwards everything is as before."""
+    """Batch norms take the statistics of the batch, all else is as in evaluation; nothing of it stays."""
     modes = {module: module.training for module in network.modules()}
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     network.eval()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ RECENT_NORMS = 256
 """Norms over which `clip_by_percentile` takes its percentile: some seconds of training, and quick to sort."""
 ROUNDING = 100
 """Units in the last place by which a loss may be off: it is the sum of many rounded numbers."""
+EPSILON, TINY = sys.float_info.epsilon, sys.float_info.min
 KINK = 1e-3
 """Slopes to the left and right that differ by more than this fraction meet in a kink: a bend would have to turn the
 slope around within a thousand steps to look like one."""
@@ -235,12 +237,18 @@ def gradient_check(
         found = torch.autograd.grad(value, list(tensors.values()), allow_unused=True) if value.requires_grad else ()
         gradients = [torch.zeros_like(x) if g is None else g for g, x in zip_longest(found, tensors.values())]
 
+        # of the numbers that the loss is made of, which may be larger than their sum
+        size = value.abs() + sum((x * g).abs().sum() for x, g in zip(tensors.values(), gradients, strict=True))
+        rounding = ROUNDING * EPSILON * size.item()
         report = GradientReport({}, [], step, tolerance)
         draw = torch.Generator().manual_seed(seed)
         for (name, tensor), gradient in zip(tensors.items(), gradients, strict=True):
-            comparison = report.comparisons[name] = Comparison(tensor.numel())
+            report.comparisons[name] = Comparison(tensor.numel())
             for place in _sample(gradient, entries, draw):
-                _compare(name, tensor.detach(), gradient, place, function, value.item(), comparison, report)
+                index = tuple(int(i) for i in np.unravel_index(place, tensor.shape))
+                width = step * max(1.0, abs(tensor[index].item()))
+                slopes = _slopes(function, tensor.detach(), index, value.item(), width)
+                _judge(report, name, index, gradient[index].item(), slopes, rounding / width)
     report.differences.sort(key=lambda difference: -difference.error)
     return report
 
@@ -294,39 +302,38 @@ class _Repeatable:
         return torch.stack(parts).sum() if parts else torch.zeros(())
 
 
-def _compare(
-    name: str,
-    tensor: Tensor,
-    gradient: Tensor,
-    place: int,
-    function: _Repeatable,
-    middle: float,
-    comparison: Comparison,
-    report: GradientReport,
-) -> None:
-    """Measure the slope at one entry, and enter into the report what it says."""
-    index = tuple(int(i) for i in np.unravel_index(place, tensor.shape))
+def _slopes(
+    function: _Repeatable, tensor: Tensor, index: tuple[int, ...], middle: float, width: float
+) -> tuple[float, float, float]:
+    """How the function rises to the left of an entry, across it, and to the right."""
     before = tensor[index].item()
-    step = report.step * max(1.0, abs(before))
     values = []
-    for moved in (before - step, before + step):
+    for moved in (before - width, before + width):
         tensor[index] = moved
         values.append(function().item())
     tensor[index] = before
-
     low, high = values
-    backpropagated, numerical = gradient[index].item(), (high - low) / (2 * step)
-    # what rounding can make of a slope: some units in the last place of the loss, over the step
-    rounding = ROUNDING * np.finfo(np.float64).eps * max(abs(low), abs(middle), abs(high), 1.0) / step
-    difference = abs(backpropagated - numerical)
-    error = difference / max(abs(backpropagated), abs(numerical), rounding / report.tolerance)
+    return (middle - low) / width, (high - low) / (2 * width), (high - middle) / width
+
+
+def _judge(
+    report: GradientReport,
+    name: str,
+    index: tuple[int, ...],
+    backpropagated: float,
+    slopes: tuple[float, float, float],
+    rounding: float,
+) -> None:
+    """Enter into the report what the slopes say of a gradient; rounding alone can make so much of a slope."""
+    left, across, right = slopes
+    comparison = report.comparisons[name]
+    error = abs(backpropagated - across) / max(abs(backpropagated), abs(across), rounding / report.tolerance, TINY)
     if not error <= report.tolerance:  # not a number is wrong, too
-        left, right = (middle - low) / step, (high - middle) / step
         if abs(right - left) > max(KINK * max(abs(left), abs(right), abs(backpropagated)), rounding):
             comparison.kinks.append(index)
             return
         error = error if math.isfinite(error) else math.inf
-        report.differences.append(Difference(name, index, backpropagated, numerical, error))
+        report.differences.append(Difference(name, index, backpropagated, across, error))
     comparison.compared += 1
     comparison.error = max(comparison.error, error)
 
