@@ -1,7 +1,13 @@
 """Training any module with any loss: exact, resumable, and with its arithmetic in plain sight."""
 
+from sounding.training.averaging import ExponentialMovingAverage as ExponentialMovingAverage
+from sounding.training.averaging import StochasticWeightAverage as StochasticWeightAverage
+from sounding.training.averaging import recompute_batch_norm as recompute_batch_norm
 from sounding.training.checkpoint import verify_manifest as verify_manifest
 from sounding.training.checkpoint import write_manifest as write_manifest
+from sounding.training.gradients import GradientReport as GradientReport
+from sounding.training.gradients import checkpoint_activations as checkpoint_activations
+from sounding.training.gradients import gradient_check as gradient_check
 from sounding.training.history import History as History
 from sounding.training.loop import EpochRecord as EpochRecord
 from sounding.training.loop import Player as Player
@@ -17,12 +23,18 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "EpochRecord",
+    "ExponentialMovingAverage",
+    "GradientReport",
     "History",
     "Player",
     "StepRecord",
+    "StochasticWeightAverage",
     "Trainer",
     "build_optimizer",
     "build_schedule",
+    "checkpoint_activations",
+    "gradient_check",
+    "recompute_batch_norm",
     "train",
     "verify_manifest",
     "write_manifest",
