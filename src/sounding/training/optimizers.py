@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from sounding.errors import RecipeError, nearest
 from sounding.recipe import OptimizerRecipe
+from sounding.training.fused import FusedAdamW
 from sounding.training.schedule_free import ScheduleFreeAdamW
 
 Groups = list[dict[str, Any]]
@@ -100,7 +101,7 @@ OPTIMIZERS: dict[str, Algorithm] = {
     "adagrad": Algorithm(torch.optim.Adagrad),
     "rmsprop": Algorithm(torch.optim.RMSprop, implementations=("foreach", "loop")),
     "adam": Algorithm(torch.optim.Adam),
-    "adamw": Algorithm(torch.optim.AdamW),
+    "adamw": Algorithm(FusedAdamW),
     "muon": Algorithm(MuonAndAdamW, implementations=("loop",)),
     "schedule_free": Algorithm(ScheduleFreeAdamW, implementations=("loop",)),
 }
