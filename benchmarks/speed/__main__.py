@@ -41,7 +41,7 @@ def main() -> None:
         raw.write_text("")
     lines = [json.loads(line) for line in raw.read_text().splitlines()]
     facts = next((line for line in reversed(lines) if "machine" in line), None)
-    done = [line for line in lines if "contender" in line]
+    done = [line for line in lines if "contender" in line and "error" not in line]
     if facts is None:
         facts = machine(options)
         append(raw, facts)
@@ -113,7 +113,12 @@ def run(python: str, module: str, *words: str, cache: str, threads: int) -> dict
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     environment.update(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT / "src")), HF_HUB_OFFLINE="1")
-    environment.update(XDG_CACHE_HOME=cache, TORCHINDUCTOR_CACHE_DIR=f"{cache}/inductor", KERAS_HOME=f"{cache}/keras")
+    environment.update(
+        SOUNDING_CACHE=f"{cache}/sounding",
+        XDG_CACHE_HOME=cache,
+        TORCHINDUCTOR_CACHE_DIR=f"{cache}/inductor",
+        KERAS_HOME=f"{cache}/keras",
+    )
     try:
         ended = subprocess.run(
             [python, "-m", module, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT
