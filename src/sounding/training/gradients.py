@@ -439,6 +439,10 @@ def _pieces(sequence: nn.Module) -> list[nn.Sequential]:
 def _checkpointed(function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return function(*args, **kwargs)
+    if (
+        torch.compiler.is_compiling()
+    ):  # the compiler computes again without moving a buffer twice, and takes no contexts
+        return checkpoint(function, *args, use_reentrant=False, **kwargs)
     buffers = _buffers(module)
     contexts = (lambda: (nullcontext(), _with_buffers(buffers))) if buffers else noop_context_fn
     return checkpoint(function, *args, use_reentrant=False, context_fn=contexts, **kwargs)
