@@ -287,12 +287,10 @@ def test_a_forward_pass_of_its_own_is_left_alone() -> None:
 
 def test_going_back_twice_computes_the_same_again() -> None:
     network = nn.Sequential(Stateful(), Stateful())
-    gradients = []
     with checkpoint_activations(network):
         loss = network(*X).square().sum()
-        for _ in range(2):
-            gradients.append(torch.autograd.grad(loss, list(network.parameters()), retain_graph=True))
-    assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
+        once, again = (torch.autograd.grad(loss, list(network.parameters()), retain_graph=True) for _ in range(2))
+    assert all(torch.equal(first, second) for first, second in zip(once, again, strict=True))
 
 
 def test_without_a_backward_pass_nothing_is_prepared_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint, noop_context_fn
+from torch.utils.checkpoint import checkpoint
 
 from sounding.errors import RecipeError
 
@@ -109,7 +109,7 @@ def _norm(gradients: list[Tensor]) -> Tensor:
     if not gradients:
         return torch.zeros(())
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return norm
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm  # of gradients spread over processes, the whole
 
 
 def _percentile(values: list[float], percentile: float) -> float:
@@ -266,13 +266,13 @@ class _Repeatable:
     ) -> None:
         self.loss, self.seed = loss, seed
         self.tensors: dict[str, Tensor] = {}
-        self.module, self.buffers = module, list[Buffer]()
+        self.module, self.remembered = module, _Remembered(nn.Module())
         if isinstance(module, nn.Module):
             self.module = copied = copy.deepcopy(module).double()
             if training is not None:
                 copied.train(training)
             self.tensors |= {name: p for name, p in copied.named_parameters() if p.requires_grad}
-            self.buffers = _buffers(copied)
+            self.remembered = _Remembered(copied)
         self.inputs = [
             x.detach().double().clone().requires_grad_() if x.is_floating_point() else x
             for x in (inputs if isinstance(inputs, tuple) else (inputs,))
@@ -283,7 +283,7 @@ class _Repeatable:
 
     def __call__(self) -> Tensor:
         torch.manual_seed(self.seed)
-        with _with_buffers(self.buffers):
+        with self.remembered:
             outputs = self.module(*(x.clone() for x in self.inputs))  # clones, for it may change them in place
         value = self.loss(outputs) if self.loss is not None else self._projected(outputs)
         if value.numel() != 1:
@@ -443,39 +443,31 @@ def _checkpointed(function: Callable[..., Any], module: nn.Module, *args: Any, *
         torch.compiler.is_compiling()
     ):  # the compiler computes again without moving a buffer twice, and takes no contexts
         return checkpoint(function, *args, use_reentrant=False, **kwargs)
-    buffers = _buffers(module)
-    contexts = (lambda: (nullcontext(), _with_buffers(buffers))) if buffers else noop_context_fn
-    return checkpoint(function, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+    contexts = nullcontext(), _Remembered(module)
+    return checkpoint(function, *args, use_reentrant=False, context_fn=lambda: contexts, **kwargs)
 
 
-class Buffer(NamedTuple):
-    """A copy of what a module remembered."""
+class _Remembered:
+    """A context in which modules have the buffers of the moment when it was made, as often as it is entered.
 
-    module: nn.Module
-    name: str
-    value: Tensor
-
-
-def _buffers(network: nn.Module) -> list[Buffer]:
-    return [
-        Buffer(module, name, value.clone())
-        for module in network.modules()
-        for name, value in module._buffers.items()
-        if value is not None
-    ]
-
-
-@contextmanager
-def _with_buffers(buffers: list[Buffer]) -> Iterator[None]:
-    """Modules remember what they did when it was copied; whatever becomes of that is forgotten.
-
-    The tensors are exchanged, not written to: the backward pass may need those of now.
+    Whatever becomes of them there is forgotten. The tensors are exchanged, not written to: the backward pass may need
+    those of now.
     """
-    present = [module._buffers[name] for module, name, _ in buffers]
-    for module, name, value in buffers:
-        module._buffers[name] = value.clone()
-    try:
-        yield
-    finally:
-        for (module, name, _), now in zip(buffers, present, strict=True):
-            module._buffers[name] = now
+
+    def __init__(self, network: nn.Module) -> None:
+        self.then = [
+            (module._buffers, name, value.clone())
+            for module in network.modules()
+            for name, value in module._buffers.items()
+            if value is not None
+        ]
+        self.now: list[Tensor | None] = []
+
+    def __enter__(self) -> None:
+        self.now = [buffers[name] for buffers, name, _ in self.then]
+        for buffers, name, value in self.then:
+            buffers[name] = value.clone()
+
+    def __exit__(self, *_: object) -> None:
+        for (buffers, name, _), value in zip(self.then, self.now, strict=True):
+            buffers[name] = value
