@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from sounding.errors import RecipeError
+from sounding.training.distributed import whole
 
 RECENT_NORMS = 256
 """Norms over which `clip_by_percentile` takes its percentile: some seconds of training, and quick to sort."""
@@ -109,7 +110,7 @@ def _norm(gradients: list[Tensor]) -> Tensor:
     if not gradients:
         return torch.zeros(())
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm  # of gradients spread over processes, the whole
+    return whole(norm)  # of gradients that are spread over processes, that of all
 
 
 def _percentile(values: list[float], percentile: float) -> float:
@@ -439,9 +440,7 @@ def _pieces(sequence: nn.Module) -> list[nn.Sequential]:
 def _checkpointed(function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return function(*args, **kwargs)
-    if (
-        torch.compiler.is_compiling()
-    ):  # the compiler computes again without moving a buffer twice, and takes no contexts
+    if torch.compiler.is_compiling():  # takes no contexts, and moves no buffer twice
         return checkpoint(function, *args, use_reentrant=False, **kwargs)
     contexts = nullcontext(), _Remembered(module)
     return checkpoint(function, *args, use_reentrant=False, context_fn=lambda: contexts, **kwargs)
@@ -468,6 +467,6 @@ class _Remembered:
         for buffers, name, value in self.then:
             buffers[name] = value.clone()
 
-    def __exit__(self, *_: object) -> None:
-        for (buffers, name, _), value in zip(self.then, self.now, strict=True):
-            buffers[name] = value
+    def __exit__(self, *error: object) -> None:
+        for (buffers, name, _then), now in zip(self.then, self.now, strict=True):
+            buffers[name] = now
