@@ -154,9 +154,9 @@ WORKLOADS = {
     workload.name: workload
     for workload in [
         Workload("table-small", "small table network, 14-256-256-2", table, 256, 188, 50, 8192),
-        Workload("table-wide", "wide table network, 14-1024-1024-2", table, 512, 94, 12, 8192),
+        Workload("table-wide", "wide table network, 14-1024-1024-2", table, 512, 94, 8, 8192),
         Workload("table-ensemble", "tabular ensemble, 8 members", table, 256, 94, 12, 8192, "members_cross_entropy"),
-        Workload("conv-small", "two convolutions, Fashion-MNIST", fashion, 64, 314, 6, 4096),
+        Workload("conv-small", "two convolutions, Fashion-MNIST", fashion, 64, 314, 5, 4096),
         Workload("resnet", "ResNet, 32x32 pictures", cifar, 128, 40, 3, 1024),
         Workload("lstm", "LSTM language model", characters, 32, 128, 4, 512, "sequence_cross_entropy"),
         Workload("transformer", "transformer language model", characters, 32, 128, 4, 512, "sequence_cross_entropy"),
