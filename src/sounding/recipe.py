@@ -51,6 +51,9 @@ class DataRecipe:
     """The same for single columns, instead of `missing`: `{"country": [""]}` keeps Namibia's "NA"."""
     missing_target: Literal["error", "drop"] = "error"
     """What to do with rows whose target has no value."""
+    rows_in_memory: int = 0
+    """Of a source with more rows so many are drawn and held in memory; training reads all others from disk. 0 takes
+    what the memory has room for: mostly everything."""
     labels: dict[str, str] = field(default_factory=dict)
     """Labels to read as others, in the target column: `{">50K.": ">50K"}`."""
     separator: str = ""

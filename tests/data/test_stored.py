@@ -185,6 +185,13 @@ def test_batches_mix_rows_of_many_blocks(stored: dict[str, StoredArray]) -> None
     assert np.abs(middles - 62.5).mean() < 25  # neighbouring blocks alone would give 31
 
 
+def test_rows_of_one_block_are_dealt_out_at_random(stored: dict[str, StoredArray]) -> None:
+    batches = list(make(stored, window_bytes=1 << 20, block_bytes=1 << 20).epoch(0))
+    rows = np.stack([batch.rows.numpy() for batch in batches[:100]])
+    onwards = np.diff(rows, axis=0)
+    assert ((onwards > 0) & (onwards < 3)).mean() < 0.05
+
+
 @pytest.mark.parametrize("start_step", [0, 1, 6, 11, 99, 100])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_starting_at_a_step_is_exact(stored: dict[str, StoredArray], shuffle: bool, start_step: int) -> None:

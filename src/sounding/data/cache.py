@@ -178,7 +178,7 @@ class _Writer:
 
 def _key(schema: Schema, table: Table) -> str:
     digest = hashlib.sha256(f"{VERSION}\n{table.fingerprint()}\n".encode())
-    digest.update(json.dumps(schema.to_json(), sort_keys=True).encode())
+    digest.update(schema.encoding().encode())
     for field in schema.inputs:
         if field.fitted is not None and field.name in table.columns:
             digest.update(field.fitted.stamp(field.column(table)).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -258,6 +259,11 @@ class Schema:
                 for field in self.fields
             ],
         }
+
+    def encoding(self) -> str:
+        """JSON of all that encoded values depend on: not the words that say why a column is what it is."""
+        fields = [{key: value for key, value in one.items() if key != "reason"} for one in self.to_json()["fields"]]
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, values: Any) -> Self:

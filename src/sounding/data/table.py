@@ -50,6 +50,8 @@ class Table:
     """What was recognised while reading, one line each: `separator ";", encoding UTF-8`."""
     findings: tuple[Finding, ...] = ()
     """Oddities that were handled while reading."""
+    stands_for: str = ""
+    """The fingerprint of all rows of the source, where these are a sample of them."""
 
     def __len__(self) -> int:
         return int(self.data.num_rows)
@@ -81,6 +83,35 @@ class Table:
             row -= origin.rows
         return self.name, None
 
+    def filter(self, kept: np.ndarray) -> Table:
+        """Some rows, given as (N,) bool; each still knows its file and line, and the parts keep their rows."""
+        origins = self.origins or (Origin(self.name, len(self)),)
+        starts = np.cumsum([0, *(origin.rows for origin in origins)])
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return replace(
+            self,
+            data=self.data.filter(pa.array(kept)),
+            origins=tuple(
+                _thinned(origin, kept[start : start + origin.rows])
+                for origin, start in zip(origins, starts[:-1], strict=True)
+            ),
+            parts={name: range(int(before[rows.start]), int(before[rows.stop])) for name, rows in self.parts.items()},
+        )
+
+    def slice(self, low: int, high: int) -> Table:
+        """The rows [low, high), without a copy."""
+        origins, start = [], 0
+        for origin in self.origins or (Origin(self.name, len(self)),):
+            begin, end = max(low - start, 0), min(high - start, origin.rows)
+            if begin < end:
+                first_line = None if origin.first_line is None else origin.first_line + begin
+                lines = None if origin.lines is None else origin.lines[begin:end]
+                origins.append(Origin(origin.file, end - begin, first_line, lines))
+            start += origin.rows
+        rows = {name: (max(rows.start, low) - low, min(rows.stop, high) - low) for name, rows in self.parts.items()}
+        parts = {name: range(*bounds) for name, bounds in rows.items() if bounds[0] < bounds[1]}
+        return replace(self, data=self.data.slice(low, high - low), origins=tuple(origins), parts=parts)
+
     def with_part(self, name: str, other: Table) -> Table:
         """This table with the rows of another added below, as a part of the split.
 
@@ -104,17 +135,32 @@ class Table:
             data=data,
             origins=(*origins, *(other.origins or (Origin(other.name, len(other)),))),
             parts=parts,
+            stands_for=_both(self.stands_for, other.fingerprint()) if self.stands_for else "",
             notes=(*self.notes, *other.notes),
             findings=(*self.findings, *other.findings),
         )
 
     def fingerprint(self) -> str:
         """SHA-256 of names, types and every cell: equal for equal data, however it was stored."""
+        if self.stands_for:
+            return self.stands_for
         digest = hashlib.sha256()
         sink = pa.PythonFile(_Digest(digest), mode="w")
         with pa.ipc.new_stream(sink, self.data.schema.remove_metadata()) as stream:
             stream.write_table(self.data.combine_chunks().replace_schema_metadata(None), max_chunksize=1 << 16)
         return digest.hexdigest()
+
+
+def _both(one: str, other: str) -> str:
+    return hashlib.sha256(f"{one} {other}".encode()).hexdigest()
+
+
+def _thinned(origin: Origin, kept: np.ndarray) -> Origin:
+    """A stretch of rows of which some are gone."""
+    lines = origin.lines
+    if lines is None and origin.first_line is not None:
+        lines = origin.first_line + np.arange(origin.rows)
+    return Origin(origin.file, int(kept.sum()), lines=None if lines is None else np.asarray(lines)[kept])
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -120,6 +120,10 @@ class Category(Kind):
             )
         return codes
 
+    def knows(self, column: Column) -> np.ndarray:
+        """(N,) bool: the cells that hold a class, or nothing."""
+        return np.asarray((self._codes(column) >= 0) | ~column.present)
+
     def decode_target(self, codes: np.ndarray) -> np.ndarray:
         """The labels of codes: an array of str."""
         return np.asarray(np.array(self.classes, dtype=object)[codes])

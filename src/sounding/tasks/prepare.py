@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 
 from sounding.batches import Batches
 from sounding.data.augmentation import Augmentation
-from sounding.data.cache import encode_cached
+from sounding.data.cache import encode_cached, store_rows
 from sounding.data.checks import identifiers, run_checks
 from sounding.data.labelled import drop_unlabelled
 from sounding.data.schema import Schema
-from sounding.data.sources import read_source
+from sounding.data.sources import open_source, read_source
 from sounding.data.split import Split, make_split
+from sounding.data.stored import StoredArray, StoredBatches
+from sounding.data.stream import Sample, sample
 from sounding.data.table import Table
 from sounding.errors import DataError
 from sounding.finding import Finding
@@ -40,8 +43,10 @@ class Prepared:
     recipe: Recipe
     """Complete: what the user did not set is chosen for the data."""
     table: Table
+    """All rows, or a sample of them where they do not fit into memory."""
     schema: Schema
     split: Split
+    """Of the rows of the table."""
     encoded: Encoded
     task: Task
     target: np.ndarray
@@ -49,6 +54,13 @@ class Prepared:
     findings: list[Finding]
     decisions: list[str]
     """What was decided and why, a line each."""
+    stored: Mapping[str, StoredArray] = dataclass_field(default_factory=dict)
+    """The encoded training rows on disk, where they do not fit into memory: `input 0`, ..., `target`, `weight`."""
+
+    @property
+    def training_rows(self) -> int:
+        """How many rows are trained on, in memory or on disk."""
+        return len(self.stored["target"]) if self.stored else len(self.split.train)
 
     @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -67,7 +79,12 @@ class Prepared:
             return build_network(self.schema.blocks(), self.task.outputs, self.recipe.network)
 
     def batches(self, rows: np.ndarray, *, training: bool = False) -> Batches:
-        """Some rows as batches; those that are trained on come shuffled and augmented."""
+        """Some rows as batches; those that are trained on come shuffled and augmented.
+
+        Of data larger than memory, what is trained on are all training rows, whichever rows of the table are asked for.
+        """
+        if training and self.stored:
+            return self._stored_batches()
         weight = self.schema.encode_weight(self.table)
         if weight is not None:
             weight = weight / weight[self.split.train].mean()
@@ -79,6 +96,18 @@ class Prepared:
             seed=self.recipe.seed,
             shuffle=training,
             transform=self._augmentation() if training else None,
+        )
+
+    def _stored_batches(self) -> StoredBatches:
+        inputs = [array for name, array in self.stored.items() if name.startswith("input ")]
+        return StoredBatches(
+            inputs,
+            self.stored["target"],
+            self.stored.get("weight"),
+            batch_size=self.recipe.training.batch_size,
+            seed=self.recipe.seed,
+            shuffle=True,
+            transform=self._augmentation(),
         )
 
     def _augmentation(self) -> Augmentation | None:
@@ -122,7 +151,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
         UserError: for anything in the data or the settings that the user can mend.
     """
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
-    table = read_source(source, asked.data)
+    table, drawn = _opened(source, asked)
     if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
         table = table.with_part("test", read_source(tests, asked.data))
     target = asked.target or list(table.target)
@@ -136,21 +165,26 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
 
     schema = Schema.infer(table, asked.data, target, asked.task)
     split, how_split = make_split(table, schema, asked.data, asked.seed)
-    schema, left_out = identifiers(table, schema, split.train, asked.data)
+    schema, left_out = identifiers(table, schema, split.train, asked.data, drawn.rows if drawn else len(table))
     schema, oddities = schema.fit(table, split.train, asked.data)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
     network_name, why_network = choose_network(schema.blocks(), asked.network.name)
 
-    chosen = {"target": target, "task": task_name, "network.name": network_name}
+    chosen: dict[str, Any] = {"target": target, "task": task_name, "network.name": network_name}
     if isinstance(source, str | Path):
         chosen["source"] = str(source)
     if isinstance(tests, str | Path):
         chosen["test"] = str(tests)
-    recipe = complete({**settings, **chosen}, forms={block.form for block in schema.blocks()}, rows=len(split.train))
+    rows = len(split.train)
+    if drawn is not None:
+        rows += drawn.rows - len(drawn.places)
+        chosen["data.rows_in_memory"] = drawn.limit  # so that a repeat draws the same rows, whatever its memory
+    recipe = complete({**settings, **chosen}, forms={block.form for block in schema.blocks()}, rows=rows)
     task = TASKS[task_name].for_schema(schema, recipe)
     truth = task.encode_target(table)
     task = task.knowing(truth[split.train])
+    stored = {} if drawn is None else _stored(drawn, schema, split, task)
     prepared = Prepared(
         recipe=recipe,
         table=table,
@@ -166,7 +200,9 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
             *left_out,
             *encoded.findings,
             *run_checks(table, schema, split, encoded),
+            *([] if drawn is None else drawn.findings(len(stored["target"]), schema, split)),
         ],
+        stored=stored,
         decisions=[
             f"{table.name}: {len(table):,} rows, {len(table.columns)} columns",
             *table.notes,
@@ -179,6 +215,32 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
     build_optimizer(prepared.network(), recipe.training.optimizer)  # a mistaken option shows now, before any step
     build_schedule(recipe.training.schedule, warmup=recipe.training.warmup)
     return prepared
+
+
+def _opened(source: object, asked: Recipe) -> tuple[Table, Sample | None]:
+    """All rows of a source, or some of them where it does not fit into memory."""
+    opened = open_source(source, asked.data)
+    if isinstance(opened, Table):
+        return opened, None
+    drawn = sample(opened, asked.data, asked.target, asked.seed)
+    return drawn.table, drawn
+
+
+def _stored(drawn: Sample, schema: Schema, split: Split, task: Task) -> Mapping[str, StoredArray]:
+    """All training rows of a source that does not fit into memory, encoded on disk."""
+    weight = schema.encode_weight(drawn.table)
+    mean = 1.0 if weight is None else weight[split.train[split.train < len(weight)]].mean()
+
+    def chunks() -> Iterator[dict[str, np.ndarray]]:
+        for chunk in drawn.training_chunks(schema, split):
+            inputs = arrange(schema.encode(chunk).blocks)
+            arrays = {f"input {number}": tensor.numpy() for number, tensor in enumerate(inputs)}
+            arrays["target"] = task.to_tensor(task.encode_target(chunk)).numpy()
+            if (weights := schema.encode_weight(chunk)) is not None:
+                arrays["weight"] = (weights / mean).astype(np.float32)
+            yield arrays
+
+    return store_rows(f"{drawn.key(schema, split)}\n{task.name}", chunks)
 
 
 def _kinds(schema: Schema) -> list[str]:

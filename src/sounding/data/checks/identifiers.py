@@ -20,19 +20,22 @@ NAMES = re.compile(r"(?i:(.*[_\W])?(id|uuid|guid|key|index|idx|number|nr|row|row
 
 
 def identifiers(
-    table: Table, schema: Schema, train_rows: np.ndarray, settings: DataRecipe
+    table: Table, schema: Schema, train_rows: np.ndarray, settings: DataRecipe, source_rows: int = 0
 ) -> tuple[Schema, list[Finding]]:
     """The schema without the inputs that have another value in every row, and a warning for each.
 
     Words: all different, and single words. Whole numbers: all different, and called like an identifier or counting
     the rows without large gaps. Columns in `data.keep` or `data.kinds` stay.
+
+    source_rows: of which the table is a sample, where it is one: a counter then has gaps.
     """
     reasons, findings = {}, []
+    gaps = max(source_rows / max(len(table), 1), 1.0)
     for field in schema.inputs:
         if field.name in settings.keep or field.name in settings.kinds:
             continue
         column = field.column(table)
-        why = _why(field, column, train_rows)
+        why = _why(field, column, train_rows, gaps)
         if why:
             reasons[field.name] = why
             findings.append(
@@ -49,7 +52,7 @@ def identifiers(
     return schema.ignoring(reasons), findings
 
 
-def _why(field: Field, column: Column, train_rows: np.ndarray) -> str:
+def _why(field: Field, column: Column, train_rows: np.ndarray, gaps: float) -> str:
     """Why a column is an identifier; empty when it is none."""
     if field.kind in ("category", "text") and column.is_word:
         words = column.words.take(train_rows).drop_null()
@@ -71,7 +74,7 @@ def _why(field: Field, column: Column, train_rows: np.ndarray) -> str:
         distinct = np.unique(values)
         if len(distinct) < len(values) or (values % 1).any():
             return ""
-        counts_rows = distinct[-1] - distinct[0] + 1 <= 2 * len(values)
+        counts_rows = distinct[-1] - distinct[0] + 1 <= 2 * len(values) * gaps
         if counts_rows or NAMES.fullmatch(field.name):
             return "it has another whole number in every row, as an identifier does"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -21,9 +22,13 @@ from sounding.data.sources import (
     records,
 )
 from sounding.data.sources._files import existing
+from sounding.data.stream import Stream, in_memory
 from sounding.data.table import Table
 from sounding.errors import DataError
 from sounding.recipe import DataRecipe
+
+WORKING = 6
+"""Bytes that reading, encoding and checking take for each byte of a table in memory."""
 
 
 class Source(Protocol):
@@ -59,6 +64,19 @@ SOURCES: tuple[Source, ...] = (
 """Asked in this order; adding a source is one file and one line here."""
 
 
+class ChunkedSource(Source, Protocol):
+    """A source that can be read in parts."""
+
+    def extent(self, source: object, settings: DataRecipe) -> tuple[int, int]:
+        """About how many rows there are, and how many bytes one takes in memory."""
+
+    def chunks(self, source: object, settings: DataRecipe, rows: int) -> Iterator[Table]:
+        """The rows of the table, so many at a time at most."""
+
+
+CHUNKED: tuple[ChunkedSource, ...] = (csv, parquet, arrow)
+
+
 def read_source(source: object, settings: DataRecipe) -> Table:
     """A table from a file, a folder, a catalogue name such as `@digits`, arrays, a data frame or a dataset.
 
@@ -88,6 +106,34 @@ def read_source(source: object, settings: DataRecipe) -> Table:
         raise DataError(what, remedy, file=source)
     name = f"{type(source).__module__}.{type(source).__qualname__}"
     raise DataError(f"a source of type {name} is not understood", f"give one of these: {understood}")
+
+
+def open_source(source: object, settings: DataRecipe) -> Table | Stream:
+    """The table of a source, or a stream of its chunks where it does not fit into the memory there is.
+
+    `data.rows_in_memory` overrules what the memory says.
+
+    Raises:
+        DataError: as `read_source`.
+    """
+    if isinstance(source, str | os.PathLike) and not str(source).startswith("@"):
+        source = existing(_path(source))
+    if (chunked := next((one for one in CHUNKED if one.claims(source)), None)) is not None:
+        stream = _chunks_of(chunked, source, settings)
+        if stream is not None and stream.is_large(settings):
+            return stream.measured(settings)
+    table = read_source(source, settings)
+    stream = in_memory(table, WORKING).measured(settings)
+    return stream if stream.is_large(settings) else table
+
+
+def _chunks_of(one: ChunkedSource, source: object, settings: DataRecipe) -> Stream | None:
+    """A stream of a source; none where it is damaged, for reading it as a whole says how."""
+    try:
+        rows, row_bytes = one.extent(source, settings)
+    except DataError:
+        return None
+    return Stream(lambda size: one.chunks(source, settings, size), rows, row_bytes, WORKING * row_bytes)
 
 
 def _path(source: str | os.PathLike[str]) -> Path:

@@ -7,8 +7,10 @@ the same bytes once more, slowly, and says exactly where.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ import pyarrow.csv as pa_csv
 from sounding.data.sources._columns import check_names
 from sounding.data.sources._csv_recognition import NUMBER_LIKE, SEPARATORS, has_header, sample, with_separator
 from sounding.data.sources._csv_text import Records, Text
-from sounding.data.sources._files import expect, line_ends, line_of, read_bytes, suffix, utf8
+from sounding.data.sources._files import GZIP, expect, line_ends, line_of, read_bytes, suffix, unchanged, utf8
 from sounding.data.table import Origin, Table
 from sounding.errors import DataError, Problems
 from sounding.finding import Finding, Remedy
@@ -93,10 +95,100 @@ def parse(data: bytes, settings: DataRecipe, *, file: str) -> Table:
     if not data.strip():
         raise DataError("the file is empty", "give a file with rows", file=file)
     with _cells_of_any_size():
-        return _parse(with_separator(text), encoding)
+        return _parse(with_separator(text), encoding)[0]
 
 
-def _parse(text: Text, encoding: str) -> Table:
+def chunks(source: object, settings: DataRecipe, rows: int, block: int = 1 << 24) -> Iterator[Table]:
+    """The rows of `read`, a block of bytes at a time; what the first block looks like holds for the whole file.
+
+    A last row that sums up the others is not looked for.
+    """
+    assert isinstance(source, Path)
+    file, head = str(source), b""
+    body: Text | None = None
+    with unchanged(source), _cells_of_any_size():
+        for data in _blocks(source, block):
+            if body is None:
+                expect(data, "CSV", file)
+                head, encoding = utf8(data, settings.encoding, file)
+                if encoding.startswith("UTF-") and encoding != "UTF-8":
+                    raise DataError(f"a file in {encoding} cannot be read in parts", "write it in UTF-8", file=file)
+                table, body, names = _parse(with_separator(Text(head, file, settings)), encoding)
+                line = 1 + line_ends(head)
+            else:
+                head, _ = utf8(data, settings.encoding, file)
+                if not head.strip():
+                    continue
+                _refuse_nul(body := replace(body, data=head, line=line))
+                read = _read(body)
+                first_line = body.line if read.lines is None else None
+                table = Table(read.data, file, (Origin(file, read.data.num_rows, first_line, read.lines),))
+                _refuse_large_cells(table, body)
+                headed = replace(body, headed=True)  # that it has none was said with the first block
+                table = replace(table, findings=tuple(_findings(table, read, headed, line)))
+                table, _ = _without_unnamed(table, names, settings)
+                line += line_ends(head)
+            findings = tuple(finding for finding in table.findings if finding.rule != "footer-row")
+            table = replace(table, name=source.name, root=source.parent, findings=findings)
+            for at in range(0, len(table), rows):  # what was found goes with the first rows
+                yield replace(table.slice(at, at + rows), findings=() if at else findings)
+
+
+def extent(source: object, settings: DataRecipe) -> tuple[int, int]:
+    """About how many rows there are, and how many bytes one takes in memory, told from the first rows."""
+    assert isinstance(source, Path)
+    data = next(_blocks(source, 1 << 18), b"")
+    if not data.strip() or b"\0" in data[:100]:  # empty, or UTF-16: read whole, which says what is wrong
+        return 0, 1
+    packed = GZIP_FACTOR if data and _is_packed(source) else 1
+    lines = max(1, line_ends(data))
+    cells = sum(data.count(separator.encode()) for separator in SEPARATORS) + lines
+    return source.stat().st_size * packed * lines // len(data), (len(data) + 4 * cells) // lines
+
+
+GZIP_FACTOR = 5
+"""How much longer a text is than its archive, usually."""
+
+
+def _is_packed(source: Path) -> bool:
+    with source.open("rb") as file:
+        return file.read(2) == GZIP
+
+
+def _blocks(source: Path, size: int) -> Iterator[bytes]:
+    """The bytes of a file in blocks that end where a row ends: after a line's end that is in no quoted cell."""
+    try:
+        with gzip.open(source) if _is_packed(source) else source.open("rb") as file:
+            left = b""
+            while data := file.read(size):
+                left += data
+                end = _end_of_rows(left)
+                if not end and len(left) > 8 * size:  # a quote that is never closed: reading the rows will name it
+                    end = left.rfind(b"\n") + 1
+                if end:
+                    yield left[:end]
+                    left = left[end:]
+            if left:
+                yield left
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"the archive is damaged: {error}", "copy or download the file again", file=source) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", "give a file you may read", file=source) from None
+
+
+def _end_of_rows(data: bytes) -> int:
+    """After the last end of a line that an even number of quotes precedes; 0 if there is none."""
+    end = data.rfind(b"\n") + 1
+    quotes = data.count(b'"', 0, end)
+    while end and quotes % 2:
+        before = data.rfind(b"\n", 0, end - 1) + 1
+        quotes -= data.count(b'"', before, end)
+        end = before
+    return end
+
+
+def _parse(text: Text, encoding: str) -> tuple[Table, Text, list[str]]:
+    """The table, the text below the names, and the names as they are written."""
     rows = sample(text)
     if not rows:
         raise DataError("the file has no cell with a value", "give a file with rows", file=text.file)
@@ -127,7 +219,7 @@ def _parse(text: Text, encoding: str) -> Table:
     notes = [f"{separator}, encoding {encoding}"]
     if not headed:
         notes.append("no header: the first line is data")
-    return replace(table, notes=tuple(notes), findings=(*findings, *unnamed))
+    return replace(table, notes=tuple(notes), findings=(*findings, *unnamed)), body, names
 
 
 def _below(text: Text, line: int) -> Text:
