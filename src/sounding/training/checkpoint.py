@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ LOOKS = 10
 """A listing of a folder can miss what is renamed meanwhile, so nothing is there only when nothing is seen so often."""
 TensorSets = Mapping[str, Mapping[str, Tensor]]
 """File name without its ending to tensors by name."""
+Reader = Callable[[Path], tuple[dict[str, dict[str, Tensor]], Any]]
+"""The tensors and the state of a checkpoint, from its folder."""
 Files = Iterable[tuple[str, bytes | memoryview]]
 """File names and contents."""
 
@@ -162,8 +164,10 @@ class Writer:
         self.wait()
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
+def load_newest(folder: Path, read: Reader | None = None) -> Checkpoint | None:
     """The newest checkpoint that is whole; none if nothing was ever saved.
+
+    read:  `load` when left out; what else can read the folder of one, and notices damage.
 
     Damaged ones are passed over, with a finding each; nothing is deleted. Where another process saves meanwhile, and
     removes what is being read, it is looked for again.
@@ -178,7 +182,7 @@ def load_newest(folder: Path) -> Checkpoint | None:
         findings: list[Finding] = []
         for entry in _entries(folder):
             try:
-                return Checkpoint(entry.place, *load(entry.place), findings)
+                return Checkpoint(entry.place, *(read or load)(entry.place), findings)
             except DamagedError as error:
                 if not entry.place.exists():
                     looks = 0  # others came in its place

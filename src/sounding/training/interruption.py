@@ -36,7 +36,7 @@ class Signals:
             raise KeyboardInterrupt
         self._arrived = True
 
-    def check(self) -> None:
-        """Stop here if asked to."""
-        if self._arrived:
-            raise StopRequested
+    @property
+    def arrived(self) -> bool:
+        """Whether it is time to stop."""
+        return self._arrived

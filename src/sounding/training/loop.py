@@ -21,6 +21,7 @@ from sounding.batches import Batch, Batches
 from sounding.errors import DivergedError
 from sounding.randomness import draw_seed
 from sounding.training.clipping import Clipping
+from sounding.training.distributed import Processes
 from sounding.training.schedules import Schedule, constant
 
 SMALLEST_SCALE = 2.0**-14
@@ -72,17 +73,24 @@ class Player:
     average: Average | None = None
     """A running average of the weights; it follows each update and changes none."""
 
-    def split(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
-        """The parts of a batch, and the share that each has in the loss of the whole."""
-        if self.parts == 1:
+    def split(self, batch: Batch, processes: Processes, rows: int) -> Iterator[tuple[Batch, float]]:
+        """The parts of a batch, and the share that each has in the loss of the whole.
+
+        rows: those of the whole batch, where this is the share of one of several processes.
+        """
+        if self.parts == 1 and processes.count == 1:
             yield batch, 1.0
             return
         units = self.units or units_of
-        parts = min(self.parts, len(batch.rows))
-        whole = units(batch)
-        for rows in torch.arange(len(batch.rows)).tensor_split(parts):
-            part = part_of(batch, slice(int(rows[0]), int(rows[-1]) + 1))
-            yield part, units(part) / whole
+        whole = processes.total(units(batch) if len(batch.rows) else 0.0)
+        if not len(batch.rows):
+            yield batch, 0.0
+            return
+        parts = min(self.parts, max(rows // processes.count, 1))  # as many in each process
+        for number, places in enumerate(torch.arange(len(batch.rows)).tensor_split(parts), start=1):
+            part = part_of(batch, slice(int(places[0]), int(places[-1]) + 1))
+            with nullcontext() if number == parts else processes.later():
+                yield part, units(part) / whole
 
 
 class StepRecord(NamedTuple):
@@ -98,7 +106,7 @@ class StepRecord(NamedTuple):
     learning_rate: float
     """Of the first parameter group."""
     rows: Tensor
-    """(B,) int64: the rows of the batch."""
+    """(B,) int64: the rows of the batch, or of this process's share of it."""
     progress: float
     """Fraction of all steps done, this one included."""
 
@@ -171,6 +179,7 @@ def train(
     device: torch.device | str = "cpu",
     precision: str = "float32",
     read_every: int = 1,
+    processes: Processes | None = None,
 ) -> Iterator[StepRecord | EpochRecord]:
     """Train, one record at a time; whoever iterates may stop whenever it likes.
 
@@ -181,6 +190,7 @@ def train(
     precision:   `bfloat16` and `float16` run the forward pass under autocast.
     read_every:  steps between readings of the loss. Reading makes the CPU wait for the GPU; records then come
                  several at a time, and a loss that is not finite is noticed up to so many updates late.
+    processes:   those that train together, each on its share of the batches; losses are those of all of them.
 
     Raises:
         DivergedError: when a loss or gradient is not finite, before the update is made and after the record of
@@ -196,24 +206,25 @@ def train(
     """
     position = position if position is not None else Position()
     device = torch.device(device)
+    processes = processes if processes is not None else Processes()
     steps = len(batches)
     parameters = {player.name: [p for p in player.network.parameters() if p.requires_grad] for player in players}
     unread: list[_Unread] = []
 
     while position.epoch < epochs:
         epoch, began = position.epoch, time.perf_counter()
-        for batch in batches.epoch(epoch, start_step=position.step):
+        for batch in processes.filled(batches, epoch, start_step=position.step):
             if device.type != "cpu":
                 batch = moved(batch, device)
             step, done, records = position.step, epoch * steps + position.step, []
             reading = (step + 1) % read_every == 0 or step + 1 == steps
             for player in players:
-                _reseed(draw_seed(seed, epoch, step, player.name, "network"), device)
+                _reseed(draw_seed(seed, epoch, step, player.name, "network", *processes.place), device)
                 rate = _set_rate(player, done / (epochs * steps))
                 for parameter in parameters[player.name]:  # another player's loss may have left gradients, too
                     parameter.grad = None
                 parts: list[Tensor] = []
-                for part, share in player.split(batch):
+                for part, share in player.split(batch, processes, batches.rows_in(step)):
                     with autocast(device, precision):
                         loss = player.loss(part)
                     if share != 1.0:
@@ -222,13 +233,14 @@ def train(
                     scaled.backward()  # type: ignore[no-untyped-call]
                     parts.append(loss.detach())
                 loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+                processes.sum_gradients(parameters[player.name])
                 if player.scaler is not None:
                     player.scaler.unscale_(player.optimizer)
                 norm = None if player.clipping is None else player.clipping(parameters[player.name])
                 finished = (done + 1) / (epochs * steps)
                 unread.append(_Unread(epoch, step, player.name, loss, norm, rate, batch.rows, finished))
                 if reading:
-                    records += [record.read() for record in unread]  # here the CPU waits for the GPU
+                    records += _read(unread, processes)  # here the CPU waits for the GPU
                     unread.clear()
                     if bad := next((record for record in records if _is_lost(record, player)), None):
                         yield from records
@@ -242,10 +254,10 @@ def train(
                     player.average.update()
 
             position.step += 1
-            position.rows += len(batch.rows)
+            position.rows += batches.rows_in(step)
             for record in records:
                 total = position.totals.get(record.player, 0.0)
-                position.totals[record.player] = total + record.loss * len(record.rows)
+                position.totals[record.player] = total + record.loss * batches.rows_in(record.step)
             yield from records
 
         _reseed(draw_seed(seed, epoch, "validation"), device)
@@ -255,6 +267,14 @@ def train(
         seconds = time.perf_counter() - began
         last_rate = _set_rate(players[0], (epoch * steps + steps - 1) / (epochs * steps))
         yield EpochRecord(epoch, losses, measured, last_rate, seconds, (epoch + 1) / epochs)
+
+
+def _read(unread: Sequence[_Unread], processes: Processes) -> list[StepRecord]:
+    """The records of some steps, their losses added up over the shares."""
+    if processes.count > 1:
+        losses = processes.sum(torch.stack([record.loss for record in unread]))
+        unread = [record._replace(loss=loss) for record, loss in zip(unread, losses, strict=True)]
+    return [record.read() for record in unread]
 
 
 def _set_rate(player: Player, progress: float) -> float:

@@ -49,6 +49,15 @@ class Progress:
                 tensors[f"average-{player.name}"] = player.average.tensors()
         return tensors
 
+    def place_of(self, file: str, name: str) -> Tensor | None:
+        """The parameter or buffer that a tensor of a checkpoint belongs to, if it belongs to one."""
+        for player in self.players:
+            if file == f"optimizer-{player.name}":
+                parameters = [parameter for group in player.optimizer.param_groups for parameter in group["params"]]
+                index = int(name.partition(".")[0])
+                return parameters[index] if index < len(parameters) else None
+        return self.network.state_dict().get(name)
+
     def values(self) -> dict[str, Any]:
         """Everything else of a checkpoint, as plain JSON values."""
         history = self.history

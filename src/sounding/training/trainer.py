@@ -20,13 +20,14 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from sounding.batches import Batch, Batches
-from sounding.errors import DamagedError, DataError, InterruptedRunError, RecipeError, nearest
+from sounding.errors import DamagedError, DataError, InterruptedRunError, RecipeError, UserError, nearest
 from sounding.finding import Finding, Remedy
 from sounding.recipe import TrainingRecipe
 from sounding.training.averaging import ExponentialMovingAverage, build_average, recompute_batch_norm
-from sounding.training.checkpoint import Checkpoint, load_newest, save
+from sounding.training.checkpoint import Checkpoint, load, load_newest, save
 from sounding.training.clipping import Clipping
 from sounding.training.compilation import compiled
+from sounding.training.distributed import join, load_shards, save_shards, state_of_shards
 from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train, units_of
@@ -134,7 +135,8 @@ class Trainer:
         _check(recipe)
 
         self.recipe, self.seed, self.monitor, self.maximize = recipe, seed, monitor, maximize
-        self.device = find_device(recipe.device)
+        self.processes, self.device = join(find_device(recipe.device))
+        """Those that torchrun started; the trainer of each trains on its share."""
         self.network = network if network is not None else nn.ModuleDict({p.name: p.network for p in players or ()})
         self.checkpoints = Path(checkpoints) if checkpoints is not None else None
         self._loss, self._units = named_loss(loss), units
@@ -144,6 +146,8 @@ class Trainer:
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
         self._compiled: dict[Way, Callable[[Batch], Tensor]] = {}
         self._signals = Signals()
+        self._engine: nn.Module | None = None
+        """What is called in the place of the network while several processes train it."""
 
     def fit(
         self,
@@ -167,14 +171,14 @@ class Trainer:
         """
         batches = self._batches(data, shuffle=True)
         held_out = None if validation is None else self._batches(validation, shuffle=False)
+        batches, held_out = self._share(batches), None if held_out is None else self._share(held_out)
         found = self._newest() if resume else None
-        if self.recipe.plan == "measure":
+        if self.recipe.plan == "measure" and self.processes.count == 1:
             if found is not None:
                 self.recipe = Way(**found.state["way"]).applied(self.recipe)
             else:
                 self.plan(batches)
-        with machine_set(self.recipe, self.device), Signals() as self._signals:
-            self._place_network()
+        with machine_set(self.recipe, self.device), Signals() as self._signals, self._joined():
             self.network.train()
             run = self._begin(self._prepared_ahead(batches), held_out)
             if self.recipe.batch_size > batches.rows:
@@ -248,14 +252,18 @@ class Trainer:
             while not ending and (record := next(records, None)) is not None:
                 history.seconds = time.monotonic() - began
                 if isinstance(record, EpochRecord):
+                    history.seconds = self.processes.agreed(history.seconds)
                     if history.add(record, self.monitor, maximize=self.maximize):
                         with self._weights_to_keep(run):
                             run.best = _copied(self.network)
                     ending = history.over(self.recipe, self.monitor)
                 for onlooker in onlookers:
                     onlooker(record)
-                self._signals.check()
-                if self.checkpoints is not None and time.monotonic() - saved > self.recipe.checkpoint_every:
+                is_time = self.checkpoints is not None and time.monotonic() - saved > self.recipe.checkpoint_every
+                stop, is_time = self.processes.any(self._signals.arrived, is_time)
+                if stop:
+                    raise StopRequested
+                if is_time:
                     self._save(run)
                     saved = time.monotonic()
         history.ending = ending
@@ -282,6 +290,7 @@ class Trainer:
             device=self.device,
             precision=self.recipe.precision if self._players is not None else "float32",  # else: see _forward
             read_every=1 if self.device.type == "cpu" else READ_EVERY_ON_GPU,
+            processes=self.processes,
         )
 
     # The arithmetic of one batch.
@@ -292,9 +301,11 @@ class Trainer:
             inputs = tuple(t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs)
         if self.recipe.noise and self.network.training:
             inputs = tuple(add_noise(t, self.recipe.noise) if t.is_floating_point() else t for t in inputs)
+        network = self._engine if self._engine is not None and self.network.training else self.network
         with autocast(self.device, self.recipe.precision):
-            outputs: Tensor = self.network(*inputs)
-        return outputs.float()  # sums of a loss in bfloat16 would lose all but two digits
+            outputs: Tensor = network(*inputs)
+        # sums of a loss in bfloat16 would lose all but two digits
+        return outputs if outputs.dtype == torch.float64 else outputs.float()
 
     def _on_device(self, batch: Batch) -> Tensor:
         return self._forward(moved(batch, self.device))
@@ -314,9 +325,9 @@ class Trainer:
         """The mean loss over the rows that are held out, and the metrics; stops early when asked to stop."""
         assert run.held_out is not None
         totals, shares = dict[str, float](), 0.0
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[tuple[Tensor, Tensor, Tensor]] = []
         with evaluating(self.network), self._weights_to_keep(run), torch.no_grad():
-            for batch in run.held_out.epoch(0):
+            for batch in self.processes.filled(run.held_out, 0):
                 batch = moved(batch, self.device)
                 if self._players is not None:
                     losses = {player.name: player.loss(batch) for player in run.players}
@@ -324,19 +335,33 @@ class Trainer:
                     outputs = self._forward(batch)
                     losses = {"network": self._loss_from(outputs, batch)}
                     if self._metrics is not None and batch.target is not None:
-                        kept.append((outputs, batch.target))
-                share = (self._units or units_of)(batch)
+                        rows = len(batch.rows)
+                        kept.append((outputs[:rows], batch.target[:rows], batch.rows))
+                share = (self._units or units_of)(batch) if len(batch.rows) else 0.0
                 shares += share
                 for name, loss in losses.items():
-                    totals[name] = totals.get(name, 0.0) + loss.item() * share
-                self._signals.check()
-            means = {name: total / shares for name, total in totals.items()}
+                    totals[name] = totals.get(name, 0.0) + (loss.item() * share if share else 0.0)
+                self._stop_if_asked()
+            *sums, shares = self.processes.sum(torch.tensor([*totals.values(), shares], dtype=torch.float64)).tolist()
+            means = {name: total / shares for name, total in zip(totals, sums, strict=True)}
             named = {f"loss_{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
             measured = {}
             if self._metrics is not None and kept:
-                outputs, target = (torch.cat(parts) for parts in zip(*kept, strict=True))
+                outputs, target = self._gathered(*(torch.cat(parts) for parts in zip(*kept, strict=True)))
                 measured = {name: float(value) for name, value in self._metrics(outputs, target).items()}
-        return {"loss": next(iter(means.values())), **named, **measured}
+        return self.processes.agreed({"loss": next(iter(means.values())), **named, **measured})
+
+    def _gathered(self, outputs: Tensor, target: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The outputs and targets of all processes, in the order of the rows."""
+        if self.processes.count == 1:
+            return outputs, target
+        order = self.processes.gather(rows).argsort()
+        return self.processes.gather(outputs)[order], self.processes.gather(target)[order]
+
+    def _stop_if_asked(self) -> None:
+        (stop,) = self.processes.any(self._signals.arrived)
+        if stop:
+            raise StopRequested
 
     # Setting up.
 
@@ -356,6 +381,22 @@ class Trainer:
         ahead = copy.copy(batches)
         ahead.workers = self.recipe.workers
         return ahead
+
+    def _share(self, batches: Batches) -> Batches:
+        count = self.processes.count
+        return batches if count == 1 else batches.shared(self.processes.rank, count)
+
+    @contextmanager
+    def _joined(self) -> Iterator[None]:
+        """The network in its place, and as all processes train it together; afterwards plain, and the same in each."""
+        self._place_network()
+        plain = self.network
+        try:
+            with self.processes.joined(plain, self.recipe.sharding, wrap=self._players is None) as (network, engine):
+                self.network, self._engine = network, engine
+                yield
+        finally:
+            self.network, self._engine = plain, None
 
     def _place_network(self) -> None:
         self.network.to(self.device)
@@ -419,12 +460,12 @@ class Trainer:
                     stale = True
             if stale and self._players is None:  # batch norms measured their statistics at other weights
                 stack.enter_context(batch_norms_kept(self.network))
-                recompute_batch_norm(self.network, self._on_device, run.batches.epoch(0))
+                recompute_batch_norm(self.network, self._on_device, self.processes.filled(run.batches, 0))
             yield
 
     @contextmanager
     def _shown(self, epochs: int) -> Iterator[tuple[Onlooker, ...]]:
-        if not self._progress:
+        if not self._progress or not self.processes.first:
             yield self._onlookers
             return
         with ProgressBar(epochs) as bar:
@@ -481,9 +522,9 @@ class Trainer:
         steps: list[tuple[float, int]] = []  # when, and how many steps were done
         with self._undone(trial.players):
             for record in self._records(trial, 1, trial.position):
-                self._signals.check()
+                self._stop_if_asked()
                 steps.append((time.monotonic(), trial.position.step))
-                enough = len(steps) > 5 and steps[-1][0] - began > TRIAL * self.recipe.time
+                (enough,) = self.processes.any(len(steps) > 5 and steps[-1][0] - began > TRIAL * self.recipe.time)
                 if enough or record.progress == 1.0:
                     break
             settled = steps[len(steps) // 4 :]  # the first ones fill caches and allocators
@@ -494,7 +535,7 @@ class Trainer:
                 self._validate(trial)
             an_epoch = a_step * len(run.batches) + time.monotonic() - validating
 
-        run.history.seconds = time.monotonic() - began
+        run.history.seconds, an_epoch = self.processes.agreed([time.monotonic() - began, an_epoch])
         fitting = int(MARGIN * (self.recipe.time - run.history.seconds) / an_epoch)
         run.history.planned = min(max(fitting, 1), self.recipe.epochs)
         run.players = self._build_players(run.batches, run.history)
@@ -531,14 +572,27 @@ class Trainer:
             **run.values(),
             "settings": self._settings(run),
             "way": asdict(Way.of(self.recipe)),
-            "environment": environment(self.device),
+            "environment": self._environment(),
         }
-        return save(self.checkpoints, run.tensors(), state, keep=self.recipe.keep_checkpoints)
+        keep, place = self.recipe.keep_checkpoints, None
+        if self.recipe.sharding == "full":
+            return save_shards(self.checkpoints, run.tensors(), state, keep=keep, processes=self.processes)
+        if self.processes.first:
+            place = save(self.checkpoints, run.tensors(), state, keep=keep)
+        self.processes.wait()
+        return place
+
+    def _environment(self) -> dict[str, Any]:
+        return {**environment(self.device), "processes": self.processes.count}
 
     def _newest(self) -> Checkpoint | None:
         if self.checkpoints is None:
             raise RecipeError("there is nothing to resume from", "give the trainer a folder for checkpoints")
-        found = load_newest(self.checkpoints)
+        found = load_newest(self.checkpoints, state_of_shards if self.recipe.sharding == "full" else load)
+        if found is not None and self.processes.agreed(found.folder.name) != found.folder.name:
+            raise UserError(
+                "not all processes see the same files here", "use a folder that all share", file=found.folder
+            )
         if found is not None and not {"position", "settings", "way"} <= found.state.keys():
             raise DamagedError("this is no checkpoint of a trainer", file=found.folder)
         # A run stopped before its first step is begun as if it never was.
@@ -550,8 +604,10 @@ class Trainer:
             run.history.planned = found.state["planned"]
             run.players = self._build_players(run.batches, run.history)
         refuse_changes(found.state["settings"], self._settings(run), self.checkpoints)
+        if self.recipe.sharding == "full":
+            found = replace(found, tensors=load_shards(found.folder, run.place_of, self.processes))
         run.restore(found)
-        now, then = environment(self.device), found.state["environment"]
+        now, then = self._environment(), found.state["environment"]
         differ = {name: (then[name], now.get(name)) for name in then if then[name] != now.get(name)}
         if found.state["planned"] != run.history.planned:
             differ["epochs"] = (found.state["planned"], run.history.planned)
