@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sounding.cli import main
+from sounding.recipe import Recipe
+from sounding.run import Events
 
 QUICK = ["--epochs", "2", "--set", "evaluation.bootstrap=50"]
 
@@ -187,6 +189,25 @@ def test_a_mistake_is_told_in_one_line(
 
 
 @pytest.mark.slow
+def test_the_reference_plan_is_plain_float32_and_the_measured_one_is_written_down(
+    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOUNDING_CACHE", str(tmp_path / "cache"))
+    for plan in ("reference", "measure"):
+        out = tmp_path / plan
+        command = ["fit", str(flowers), "--target", "kind", *QUICK, "--plan", plan, "--out", str(out), "--quiet"]
+        assert main(command) == 0
+        kinds = [event["kind"] for event in Events(out)]
+        recipe = Recipe.from_toml((out / "recipe.toml").read_text()).training
+        if plan == "reference":
+            assert (recipe.plan, recipe.precision, recipe.float32_matmul) == ("reference", "float32", "highest")
+            assert "plan" not in kinds
+        else:
+            assert recipe.plan == "given"
+            assert recipe.threads >= 1
+            assert "plan" in kinds
+
+
 def test_sigterm_saves_and_resume_ends_in_the_same_bits(flowers: Path, tmp_path: Path) -> None:
     words = [
         "fit",

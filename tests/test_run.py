@@ -18,6 +18,7 @@ from torch import nn
 
 import sounding
 from sounding.errors import DamagedError, DataError, UserError
+from sounding.recipe import Recipe
 from sounding.run import Events, FolderLock, load_tensors
 from sounding.training import write_manifest
 
@@ -127,9 +128,34 @@ def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> N
     finally:
         other.kill()
         other.wait()
-    with FolderLock(tmp_path):  # its process is gone: taken over
+    with FolderLock(tmp_path) as lock:  # its process is gone: taken over
         assert (tmp_path / ".lock").read_text() == str(os.getpid())
     assert not (tmp_path / ".lock").exists()
+    assert [finding.rule for finding in lock.findings] == ["stale-lock"]
+    with FolderLock(tmp_path) as lock:
+        assert not lock.findings
+
+
+def test_a_folder_left_before_its_recipe_was_written_begins_anew(people: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("999999999")
+    (tmp_path / "schema.json").write_text('{"half')
+    (tmp_path / f".recipe.toml.{os.getpid()}").write_text("seed =")
+    run = sounding.fit(people, "income", settings={"training.epochs": 1}, out=tmp_path, say=None, progress=False)
+    assert run.metrics["test"]["accuracy"] > 0
+
+
+def test_a_folder_with_an_unfinished_run_says_to_resume_it(people: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(Recipe().to_toml())
+    with pytest.raises(UserError, match=rf"unfinished run here; go on with it: sounding resume {tmp_path}"):
+        sounding.fit(people, "income", out=tmp_path, say=None, progress=False)
+    assert (tmp_path / "recipe.toml").read_text() == Recipe().to_toml()
+
+
+def test_a_folder_with_anything_else_is_left_alone(people: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty"):
+        sounding.fit(people, "income", out=tmp_path, say=None, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_torn_last_line_of_the_events_is_left_out(tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "training.epochs": options.epochs,
         "training.time": None if options.time is None else parse_duration(options.time),
+        "training.plan": options.plan,
         "data.encoding": options.encoding,
     }
     settings |= {key: value for key, value in named.items() if value is not None}
@@ -229,6 +230,12 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", metavar="SOURCE", help="rows to measure the result on")
     parser.add_argument("--seed", metavar="N", type=int)
     parser.add_argument("--encoding", metavar="NAME", help="of text files that are not UTF-8, such as cp1252")
+    parser.add_argument(
+        "--plan",
+        metavar="NAME",
+        choices=("measure", "given", "reference"),
+        help="how the machine is used: measured (default), as given in the recipe, or the plain float32 way: reference",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", metavar="N", type=int)
     length.add_argument("--time", metavar="TIME", help="how long training may take, such as 90s, 5m or 1h")

@@ -23,9 +23,13 @@ from sounding.run import Events, FolderLock, Run, environment, predict_rows, wri
 from sounding.tasks.prepare import Prepared, prepare
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
+from sounding.training.speed import speed_of
 from sounding.trust.baseline import compare, verdict
 
 Say = Callable[[str], object]
+
+BEFORE_THE_RECIPE = {".lock", "schema.json", "environment.json"}
+"""What a run can leave that was killed before it wrote its recipe, beside halves of these."""
 
 
 def fit(
@@ -55,10 +59,11 @@ def fit(
     prepared = check(source, target, test=test, settings=settings)
     folder = _new_folder(out, prepared.table.name)
     with FolderLock(folder):
-        write_text(folder / "recipe.toml", prepared.recipe.to_toml())
-        write_text(folder / "schema.json", json.dumps(prepared.schema.to_json()))
+        _refuse_taken(folder)
         facts = environment(prepared.table.fingerprint())
+        write_text(folder / "schema.json", json.dumps(prepared.schema.to_json()))
         write_text(folder / "environment.json", json.dumps(facts, indent=2))
+        write_text(folder / "recipe.toml", prepared.recipe.to_toml())  # the last: from here on there is a run to resume
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=False)
 
 
@@ -90,11 +95,12 @@ def resume(run: str | Path, source: object = None, *, say: Say | None = print, p
     recipe = Recipe.from_toml((folder / "recipe.toml").read_text(encoding="utf-8"), file=folder / "recipe.toml")
     if source is None and not recipe.source:
         raise UserError("this run began with data in memory", "use sounding.resume(run, data)", file=folder)
-    with FolderLock(folder):
+    with FolderLock(folder) as lock:
         prepared = prepare(recipe.source if source is None else source, recipe.settings())
         before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         facts = environment(prepared.table.fingerprint())
-        prepared = replace(prepared, findings=[*prepared.findings, *_changes(before, facts, prepared.table.name)])
+        noticed = [*_changes(before, facts, prepared.table.name), *lock.findings]
+        prepared = replace(prepared, findings=[*prepared.findings, *noticed])
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=True)
 
 
@@ -146,6 +152,8 @@ def _train(
     judgement = verdict(task, predictions["test"], target[split.test], baselines)
 
     results = gather(prepared, network, history, predictions, baselines, judgement, run=folder, environment=facts)
+    speed = speed_of(network, task.loss, batches, history, recipe.training)
+    results["speed"] = {"operations_per_second": speed.reached, "peak": speed.peak, "fraction": speed.fraction}
     results["seconds"] = round(time.perf_counter() - started, 2)
     _ship(prepared, network, results, folder / "model")
     write_text(folder / "results.json", json.dumps(results))
@@ -191,16 +199,10 @@ def _changes(before: dict[str, Any], now: dict[str, Any], name: str) -> list[Fin
 
 
 def _new_folder(out: str | Path | None, name: str) -> Path:
-    """The folder of a new run: the given one, or the next free `runs/NAME-NUMBER`.
-
-    Raises:
-        UserError: if the given folder holds anything: no run ever writes over another.
-    """
+    """The folder of a new run: the given one, or the next free `runs/NAME-NUMBER`."""
     if out is not None:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UserError("this folder is not empty", "give another --out, or remove it first", file=folder)
         return folder
     stem = re.sub(r"[^\w-]+", "-", Path(name).name.split(".")[0]).strip("-") or "run"
     Path("runs").mkdir(exist_ok=True)
@@ -212,6 +214,23 @@ def _new_folder(out: str | Path | None, name: str) -> Path:
             continue
         return folder
     raise AssertionError("there is always another number")
+
+
+def _refuse_taken(folder: Path) -> None:
+    """Let a run begin in a folder that is empty, or was left before there was a recipe: nothing is lost there.
+
+    Raises:
+        UserError: if the folder holds anything else: no run ever writes over another.
+    """
+    if (folder / "recipe.toml").is_file() and not (folder / "results.json").is_file():
+        raise UserError(
+            "there is an unfinished run here",
+            f"go on with it: sounding resume {folder}; or give another --out",
+            file=folder,
+        )
+    halves = tuple(f".{name}." for name in BEFORE_THE_RECIPE | {"recipe.toml"})
+    if any(path.name not in BEFORE_THE_RECIPE and not path.name.startswith(halves) for path in folder.iterdir()):
+        raise UserError("this folder is not empty", "give another --out, or remove it first", file=folder)
 
 
 def _silence(line: str) -> None:

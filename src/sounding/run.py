@@ -296,6 +296,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
+        self.findings: list[Finding] = []
 
     def __enter__(self) -> FolderLock:
         try:
@@ -307,6 +308,15 @@ class FolderLock:
                 f"process {holder} is writing to this folder",
                 "wait for it, or give another --out",
                 file=self.path.parent,
+            )
+        if holder and holder != os.getpid():
+            self.findings.append(
+                Finding(
+                    rule="stale-lock",
+                    severity="info",
+                    title=f"process {holder}, which wrote to this folder, is gone: its run is taken over",
+                    evidence={"process": holder},
+                )
             )
         write_text(self.path, str(os.getpid()))
         return self

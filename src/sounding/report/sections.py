@@ -74,12 +74,21 @@ def verdict(results: Results, recipe_toml: str) -> Values | None:
                 ("parameters", results.get("parameters"), words.number(results.get("parameters"))),
                 ("trained for", results.get("epochs"), words.plural(results.get("epochs"), "epoch")),
                 ("training time", results.get("seconds"), words.duration(results.get("seconds"))),
+                ("speed", results.get("speed"), _speed(results)),
                 ("rows to learn from", _of(results, "data", "rows").get("train"), _train_rows(results)),
                 ("seed", results.get("seed") is not None, results.get("seed")),
             )
             if known
         ],
     }
+
+
+def _speed(results: Results) -> str:
+    """How much of the machine training used, validation and all that is no matrix product counted as waiting."""
+    speed = _of(results, "speed")
+    if not speed:
+        return ""
+    return f"{speed['operations_per_second'] / 1e9:.3g} GFLOP/s, {words.percent(speed['fraction'])} of the peak here"
 
 
 def _train_rows(results: Results) -> str:

@@ -12,7 +12,7 @@ from sounding.training.gradients import clip_by_norm, clip_by_percentile, clip_b
 
 @dataclass(slots=True)
 class Clipping:
-    """Cuts gradients by value, then by norm, then by a percentile of recent norms; whatever is 0 is left out.
+    """Cuts gradients by a percentile of recent norms, then by value, then by norm; whatever is 0 is left out.
 
     Called with the parameters of a player after the backward pass; answers with the norm of their gradients before
     it was cut, or none where no norm was needed.
@@ -28,13 +28,12 @@ class Clipping:
     """Those norms: all that has to be saved."""
 
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor | None:
-        """Cut the gradients in place."""
-        before = None
-        if self.value > 0:
-            clip_by_value(parameters, self.value)
-        if self.norm > 0:
-            before = clip_by_norm(parameters, self.norm)
+        """Cut the gradients in place; the first of the norms is the one before anything was cut."""
+        norms = []
         if self.percentile > 0:
-            now = clip_by_percentile(parameters, self.percentile, self.recent)
-            before = now if before is None else before
-        return before
+            norms.append(clip_by_percentile(parameters, self.percentile, self.recent))
+        if self.value > 0:
+            norms.append(clip_by_value(parameters, self.value))
+        if self.norm > 0:
+            norms.append(clip_by_norm(parameters, self.norm))
+        return norms[0] if norms else None
