@@ -41,7 +41,7 @@ class Category(Kind):
         """Anything that can be written as a word; other kinds that look closer come first."""
         if not column.is_word:
             return None
-        count = len(column.frequencies[0])
+        count = column.number_of_values
         spelled = " spelled in several ways" if _spellings(column) else ""
         why = f"; {column.not_a_quantity}" if column.not_a_quantity else ""
         return Recognition(0.5, f"{count} value{'' if count == 1 else 's'}{spelled}{why}")
@@ -155,7 +155,7 @@ class Category(Kind):
 
 def _spellings(column: Column) -> tuple[tuple[str, str], ...]:
     """How yes and no are spelled, where a column of words holds nothing else and both of them."""
-    if not column.is_text or not 2 <= len(column.frequencies[0]) <= 24:
+    if not column.is_text or not 2 <= column.number_of_values <= 24:
         return ()
     meaning = {word: label for label, words in BOOLEANS.items() for word in words}
     found = {meaning.get(word.lower()) for word in column.distinct}

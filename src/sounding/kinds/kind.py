@@ -94,6 +94,11 @@ class Column:
         return np.asarray(pc.is_valid(self.words))
 
     @cached_property
+    def number_of_values(self) -> int:
+        """How many different values there are; quicker than counting each."""
+        return int(pc.count_distinct(self.words, mode="only_valid").as_py())
+
+    @cached_property
     def frequencies(self) -> tuple[pa.Array, np.ndarray]:
         """Each value that occurs, and how often, the most frequent first (then in alphabetical order)."""
         counted = self.words.drop_null().value_counts()

@@ -75,6 +75,10 @@ class Number(Kind):
         """All values are numbers; none has leading zeros or more whole digits than float64 can hold."""
         if not (column.is_number or column.is_text) or not column.present.any():
             return None
+        if column.is_text:  # most columns of words are done here
+            first = column.words[:1000].drop_null()
+            if not pc.all(pc.match_substring_regex(first, f"{NUMBER}|{DECIMAL_COMMA}")).as_py():
+                return None
         if column.not_a_quantity:
             return None
         values = column.numbers[column.present]
