@@ -38,6 +38,7 @@ from sounding.networks.recurrent import RecurrentNetwork
 from sounding.recipe import OptimizerRecipe, TrainingRecipe
 from sounding.training import History, Player, StepRecord, Trainer
 from sounding.training.checkpoint import TEMPORARY, load_newest
+from sounding.training.clipping import Clipping
 
 Result = dict[str, str]
 """What is compared, by name: fingerprints of tensors, or JSON."""
@@ -69,19 +70,21 @@ class Outcome:
     result: Result = field(default_factory=dict)
     writing: bool = False
     """Whether it was killed while a checkpoint was being written."""
+    failure: str = ""
+    """The traceback, where it was not the kill that ended it."""
 
 
 # The programs
 
 
 def table(task: Attempt, count: Callable[[object], None]) -> Result:
-    """A network with dropout, batch norm and an average of its weights, stopped early by a metric."""
+    """Dropout, batch norm, an average of the weights, accumulated gradients; stopped early by a metric."""
     x, y = rows_of_numbers(task.seed, 160)
     torch.manual_seed(task.seed)
     network = FeedForward(6, 2, hidden_sizes=[16, 16], normalization="batch", dropout=0.3)
     trainer = Trainer(
         network,
-        recipe=recipe(task, "adamw", 0.02, epochs=10, patience=3, averaging="ema", average_decay=0.9),
+        recipe=recipe(task, "adamw", 0.02, epochs=10, patience=3, averaging="ema", average_decay=0.9, accumulate=2),
         metrics=lambda outputs, target: {"accuracy": (outputs.argmax(1) == target).float().mean().item()},
         monitor="accuracy",
         maximize=True,
@@ -92,7 +95,7 @@ def table(task: Attempt, count: Callable[[object], None]) -> Result:
 
 
 def pictures(task: Attempt, count: Callable[[object], None]) -> Result:
-    """Every augmentation there is, mixing of examples included."""
+    """Every augmentation there is, mixing of examples included, and the mean of the weights over the last epochs."""
     generator = torch.Generator().manual_seed(task.seed)
     x = torch.randint(0, 256, (96, 3, 8, 8), dtype=torch.uint8, generator=generator)
     y = (x[:, 0].float().mean((1, 2)) > 127).long()
@@ -106,7 +109,7 @@ def pictures(task: Attempt, count: Callable[[object], None]) -> Result:
     batches = Batches((x[:72],), y[:72], batch_size=12, seed=task.seed, shuffle=True, transform=vary)
     trainer = Trainer(
         network,
-        recipe=recipe(task, "nesterov", 0.05, epochs=8, channels_last=True, schedule="one_cycle", warmup=0.0),
+        recipe=recipe(task, "nesterov", 0.05, epochs=8, channels_last=True, averaging="swa", average_start=0.4),
         **common(task, count),
     )
     history = trainer.fit(batches, (x[72:], y[72:]), resume=True)
@@ -121,7 +124,8 @@ def text(task: Attempt, count: Callable[[object], None]) -> Result:
     target = (tokens == 7).any(1).long()
     torch.manual_seed(task.seed)
     network = RecurrentNetwork(40, 2, cell="lstm", embedding_size=8, hidden_sizes=[8, 8], dropout=0.2)
-    trainer = Trainer(network, recipe=recipe(task, "rmsprop", 0.01, epochs=7, patience=2), **common(task, count))
+    settings = recipe(task, "rmsprop", 0.01, epochs=7, patience=2, clip_norm=0.0, clip_percentile=70.0, warmup=0.2)
+    trainer = Trainer(network, recipe=settings, **common(task, count))
     history = trainer.fit((tokens[:72], target[:72]), (tokens[72:], target[72:]), resume=True)
     return ending(task, trainer, history, trainer.predict(tokens))
 
@@ -145,7 +149,13 @@ def players(task: Attempt, count: Callable[[object], None]) -> Result:
 
     team = [
         Player("judge", judge, judging, torch.optim.Adam(judge.parameters(), 0.01, betas=(0.5, 0.9))),
-        Player("maker", maker, making, torch.optim.Adam(maker.parameters(), 0.01, betas=(0.5, 0.9)), clip_norm=1.0),
+        Player(
+            "maker",
+            maker,
+            making,
+            torch.optim.Adam(maker.parameters(), 0.01, betas=(0.5, 0.9)),
+            clipping=Clipping(percentile=60.0),
+        ),
     ]
     trainer = Trainer(players=team, recipe=recipe(task, "adam", 0.01, epochs=8), **common(task, count))
     history = trainer.fit((x[:72], x[:72, 0]), (x[72:], x[72:, 0]), resume=True)
@@ -267,13 +277,13 @@ def carry_out(task: Attempt) -> Outcome:
             answer = answers.read()
     finally:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"{task} failed with {status}: {answer.decode()}")
+    done = status == 0
     return Outcome(
-        killed=status != 0,
+        killed=status == -signal.SIGKILL,
         seconds=time.monotonic() - began,
         steps=int.from_bytes(progress[:8], "little"),
-        result={} if status else json.loads(answer),
+        result=json.loads(answer) if done else {},
+        failure="" if done or killed else f"{task} ended with {status}: {answer.decode()}",
         writing=any(Path(task.folder).rglob(f"{TEMPORARY}*")),
     )
 
@@ -285,7 +295,7 @@ def work_in_child(task: Attempt, progress: mmap.mmap, writer: int) -> NoReturn:
 
     try:
         answer, status = json.dumps(PROGRAMS[task.work](task, count)), 0
-    except BaseException:  # noqa: BLE001  (the server raises it again)
+    except BaseException:  # noqa: BLE001  (whoever asked raises it again)
         answer, status = traceback.format_exc(), 1
     os.write(writer, answer.encode())
     os._exit(status)
@@ -324,7 +334,10 @@ class Server:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the server died; it says above of what")
-        return Outcome(**json.loads(line))
+        outcome = Outcome(**json.loads(line))
+        if outcome.failure:
+            raise RuntimeError(outcome.failure)
+        return outcome
 
     def close(self) -> None:
         """End it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -212,6 +213,15 @@ def test_any_failing_operation_is_told_and_harms_nothing(state, way, fault, fold
     assert not there[0]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_contents_are_flushed_before_the_name_is_given_and_the_name_after(way, folder):  # a power cut
+    save(folder, *content(1))
+    with Faulty(0, nothing) as counted:
+        WAYS[way](folder, 9)
+    files = "open write fsync " * 4
+    assert re.search(f"mkdir {files}open fsync listdir rename open fsync", " ".join(counted.done)), counted.done
+
+
 def test_a_full_disk_says_to_free_space_and_a_bad_one_to_look_after_it(folder):
     for number, remedy in [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EIO, "look")]:
         with pytest.raises(UserError, match=remedy), Faulty(3, fails(number)):
@@ -259,18 +269,21 @@ def test_a_manifest_that_cannot_be_written_is_told_and_the_next_one_is_whole(fau
 # Other readers, other places
 
 
-def test_a_checkpoint_that_goes_while_it_is_read_is_no_damage(folder, monkeypatch):  # RS-26
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_checkpoint_that_goes_while_it_is_read_is_no_damage(damaged, folder, monkeypatch):  # RS-26
     save_directly(folder, 1)
+    if damaged:  # the one that is newer
+        (save(folder, *content(2), keep=2) / "state.json").write_bytes(b"{}")
     read = Path.read_bytes
 
     def overtaken(path: Path) -> bytes:
         if path.name == "network.safetensors" and path.parent.name == "000001":
-            save_directly(folder, 2)  # removes the first
+            save_directly(folder, 3)  # removes the others
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", overtaken)
     found = load_newest(folder)
-    assert found.folder.name == "000002"
+    assert number_of(found.folder) == 3
     assert found.findings == []
 
 
