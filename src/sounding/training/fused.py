@@ -39,8 +39,8 @@ class FusedAdamW(torch.optim.AdamW):
             outcome = _usual_step(self, closure)
             self._lists = self._gathered()
             return outcome
-        gradients = [[parameter.grad for parameter in one.parameters] for one in lists]
-        if any(gradient is None for group in gradients for gradient in group):
+        gradients = [[p.grad for p in one.parameters if p.grad is not None] for one in lists]
+        if any(len(found) < len(one.parameters) for found, one in zip(gradients, lists, strict=True)):
             return _usual_step(self)
         for group, one, found in zip(self.param_groups, lists, gradients, strict=True):
             torch._foreach_add_(one.steps, 1)

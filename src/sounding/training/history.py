@@ -59,6 +59,11 @@ class History:
         self.best = record.epoch
         return True
 
+    def monitored(self, monitor: str, *, maximize: bool) -> list[float]:
+        """The monitored value of each epoch, or the training loss where nothing was validated; smaller is better."""
+        sign = -1.0 if maximize else 1.0
+        return [sign * r.validation[monitor] if monitor in r.validation else r.train_loss for r in self.epochs]
+
     def over(self, recipe: TrainingRecipe, monitor: str) -> str:
         """Why training is over, in plain words; empty while it is not."""
         done, patience, limit = len(self), recipe.patience, recipe.time

@@ -59,7 +59,7 @@ def speed_of(
     with machine_set(recipe, device):
         batch = moved(next(batches.epoch(0)), device)
         copied = copy.deepcopy(network).train()
-        operations = count_operations(lambda: loss(copied(*batch.inputs), batch.target).backward())
+        operations = count_operations(lambda: torch.autograd.backward(loss(copied(*batch.inputs), batch.target)))
         peak = matrix_peak(getattr(torch, recipe.precision), device=device)
     trained = len(history) * batches.rows
     return Speed(round(operations * trained / len(batch.rows)), history.seconds, peak)
@@ -73,7 +73,7 @@ def count_operations(step: Callable[[], object]) -> int:
     """
     with FlopCounterMode(display=False, custom_mapping=UNKNOWN_TO_TORCH) as counter:
         step()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def matrix_peak(dtype: torch.dtype, *, seconds: float = 0.2, device: torch.device | str = "cpu") -> float:
@@ -105,11 +105,11 @@ def _recurrent_backward(*shapes: Any, **keywords: Any) -> int:
 
 
 def _attention(questions: Any, keys: Any, answers: Any, *others: Any, **keywords: Any) -> int:
-    return sdpa_flop_count(questions, keys, answers)
+    return int(sdpa_flop_count(questions, keys, answers))  # type: ignore[no-untyped-call]
 
 
 def _attention_backward(gradient: Tensor, questions: Any, keys: Any, answers: Any, *others: Any, **more: Any) -> int:
-    return sdpa_backward_flop_count(gradient, questions, keys, answers)
+    return int(sdpa_backward_flop_count(gradient, questions, keys, answers))  # type: ignore[no-untyped-call]
 
 
 UNKNOWN_TO_TORCH = {

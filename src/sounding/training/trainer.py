@@ -8,7 +8,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -24,10 +24,11 @@ from sounding.errors import DamagedError, DataError, InterruptedRunError, Recipe
 from sounding.finding import Finding, Remedy
 from sounding.recipe import TrainingRecipe
 from sounding.training.averaging import ExponentialMovingAverage, build_average, recompute_batch_norm
-from sounding.training.checkpoint import Checkpoint, load, load_newest, save
+from sounding.training.checkpoint import Checkpoint, Writer, load, load_newest
 from sounding.training.clipping import Clipping
 from sounding.training.compilation import compiled
 from sounding.training.distributed import join, load_shards, save_shards, state_of_shards
+from sounding.training.gradients import checkpoint_activations
 from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train, units_of
@@ -48,7 +49,7 @@ from sounding.training.progress import ProgressBar
 from sounding.training.regularization import add_noise, penalty
 from sounding.training.saving import Progress, environment, moved_elsewhere, refuse_changes
 from sounding.training.schedule_free import ScheduleFreeAdamW
-from sounding.training.schedules import Schedule, build_schedule
+from sounding.training.schedules import Schedule, build_schedule, plateau_factor
 
 Array = Tensor | np.ndarray[Any, Any]
 Rows = Array | tuple[Array, ...]
@@ -146,6 +147,7 @@ class Trainer:
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
         self._compiled: dict[Way, Callable[[Batch], Tensor]] = {}
         self._signals = Signals()
+        self._writer: Writer | None = None
         self._engine: nn.Module | None = None
         """What is called in the place of the network while several processes train it."""
 
@@ -178,7 +180,13 @@ class Trainer:
                 self.recipe = Way(**found.state["way"]).applied(self.recipe)
             else:
                 self.plan(batches)
-        with machine_set(self.recipe, self.device), Signals() as self._signals, self._joined():
+        with (
+            machine_set(self.recipe, self.device),
+            Signals() as self._signals,
+            self._joined(),
+            self._recomputing(),
+            self._writing() as self._writer,
+        ):
             self.network.train()
             run = self._begin(self._prepared_ahead(batches), held_out)
             if self.recipe.batch_size > batches.rows:
@@ -251,20 +259,25 @@ class Trainer:
         with self._shown(history.planned) as onlookers:
             while not ending and (record := next(records, None)) is not None:
                 history.seconds = time.monotonic() - began
+                labels: list[str] = []
                 if isinstance(record, EpochRecord):
                     history.seconds = self.processes.agreed(history.seconds)
                     if history.add(record, self.monitor, maximize=self.maximize):
                         with self._weights_to_keep(run):
                             run.best = _copied(self.network)
+                        labels += ["best"] * self.recipe.keep_best
+                    if self.recipe.keep_every and (record.epoch + 1) % self.recipe.keep_every == 0:
+                        labels.append(f"epoch{record.epoch + 1}")
                     ending = history.over(self.recipe, self.monitor)
                 for onlooker in onlookers:
                     onlooker(record)
-                is_time = self.checkpoints is not None and time.monotonic() - saved > self.recipe.checkpoint_every
+                is_time = self._writer is not None and not self._writer.busy
+                is_time = is_time and time.monotonic() - saved > self.recipe.checkpoint_every
                 stop, is_time = self.processes.any(self._signals.arrived, is_time)
                 if stop:
                     raise StopRequested
-                if is_time:
-                    self._save(run)
+                if is_time or labels:
+                    self._save(run, labels=labels, wait=False)
                     saved = time.monotonic()
         history.ending = ending
         if not over:
@@ -428,7 +441,7 @@ class Trainer:
                 self.network,
                 self._step_loss(),
                 optimizer,
-                self._own_schedule or build_schedule(recipe.schedule, warmup=recipe.warmup),
+                self._build_schedule(history),
                 Clipping(recipe.clip_norm, recipe.clip_value, recipe.clip_percentile) if clips else None,
                 parts=recipe.accumulate,
                 units=self._units,
@@ -436,6 +449,25 @@ class Trainer:
                 average=build_average(self.network, recipe, steps=len(batches), epochs=history.planned),
             )
         ]
+
+    def _build_schedule(self, history: History) -> Schedule:
+        recipe = self.recipe
+        shape = self._own_schedule or build_schedule(recipe.schedule, warmup=recipe.warmup)
+        if self._own_schedule is not None or recipe.schedule != "reduce_on_plateau":
+            return shape
+        left: dict[int, float] = {}  # of the rate, by the number of validations
+
+        def reduced(progress: float) -> float:
+            if len(history) not in left:
+                left[len(history)] = plateau_factor(history.monitored(self.monitor, maximize=self.maximize))
+            return shape(progress) * left[len(history)]
+
+        return reduced
+
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        with checkpoint_activations(self.network) if self.recipe.activation_checkpointing else nullcontext():
+            yield
 
     def _step_loss(self) -> Callable[[Batch], Tensor]:
         """Forward pass and loss, compiled where the recipe says so; what was compiled once stays so."""
@@ -565,7 +597,17 @@ class Trainer:
         schedule = getattr(own, "__name__", "") if own is not None else self.recipe.schedule
         return run.settings(self.recipe, self.seed, schedule, self.monitor)
 
-    def _save(self, run: Progress) -> Path | None:
+    @contextmanager
+    def _writing(self) -> Iterator[Writer | None]:
+        """What writes checkpoints beside the training, where there is a folder for them."""
+        if self.checkpoints is None or not self.processes.first:
+            yield None
+            return
+        with Writer(self.checkpoints, keep=self.recipe.keep_checkpoints) as writer:
+            yield writer
+
+    def _save(self, run: Progress, *, labels: Sequence[str] = (), wait: bool = True) -> Path | None:
+        """Save everything; without waiting, it is copied now and written while training goes on."""
         if self.checkpoints is None:
             return None
         state = {
@@ -577,9 +619,12 @@ class Trainer:
         keep, place = self.recipe.keep_checkpoints, None
         if self.recipe.sharding == "full":
             return save_shards(self.checkpoints, run.tensors(), state, keep=keep, processes=self.processes)
-        if self.processes.first:
-            place = save(self.checkpoints, run.tensors(), state, keep=keep)
-        self.processes.wait()
+        if self._writer is not None and wait:
+            place = self._writer.save_now(run.tensors(), state, labels=labels)
+        elif self._writer is not None:
+            self._writer.save(run.tensors(), state, labels=labels)
+        if wait:
+            self.processes.wait()
         return place
 
     def _environment(self) -> dict[str, Any]:
