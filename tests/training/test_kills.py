@@ -78,7 +78,7 @@ def test_killed_before_the_first_step_and_while_it_finds_its_checkpoint(work, ru
 
 def phase(run: Path) -> str:
     """How far a killed run of the whole house had come."""
-    if not (run / "environment.json").is_file():
+    if not (run / "recipe.toml").is_file():
         return "preparing"
     return "finishing" if (run / "model").is_dir() else "training"
 
