@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SoundingError as error:
         if "--debug" in words:
             raise
-        print(error, file=sys.stderr)
+        if error.exit_status != 130 or _speaks():  # all processes are interrupted together
+            _tell(error)
         return error.exit_status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -45,8 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             raise
         what = printable(f"{type(error).__name__}: {error}")
-        print(f"this is a fault of Sounding: {what}; repeat with --debug and report what it prints", file=sys.stderr)
+        _tell(f"this is a fault of Sounding: {what}; repeat with --debug and report what it prints")
         return 1
+
+
+def _speaks() -> bool:
+    """Whether this is not one of several processes under torchrun, or the first of them."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"
+
+
+def _tell(what: object) -> None:
+    print(what if _speaks() else f"process {os.environ['RANK']}: {what}", file=sys.stderr)
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -158,6 +168,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show_result(run: Any, options: argparse.Namespace) -> None:
+    if not _speaks():
+        return
     if not options.quiet:
         for line in run.summary():
             print(printable(line))

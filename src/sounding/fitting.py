@@ -23,12 +23,16 @@ from sounding.run import Events, FolderLock, Run, environment, predict_rows, wri
 from sounding.tasks.prepare import Prepared, prepare
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
+from sounding.training.distributed import Processes, join, launch, restarted
+from sounding.training.machine import find_device
 from sounding.training.speed import speed_of
 from sounding.trust.baseline import compare, verdict
 
 Say = Callable[[str], object]
 
-BEFORE_THE_RECIPE = {".lock", "schema.json", "environment.json"}
+LAUNCH = ".launch"
+"""The file that names the launch of torchrun in which a run began."""
+BEFORE_THE_RECIPE = {".lock", LAUNCH, "schema.json", "environment.json"}
 """What a run can leave that was killed before it wrote its recipe, beside halves of these."""
 
 
@@ -54,15 +58,25 @@ def fit(
     Raises:
         UserError: in one line, for anything in the data or the settings that the user can mend.
         InterruptedRunError: after Ctrl-C or SIGTERM, when everything is saved; `resume` goes on.
+
+    Under torchrun all processes come here; the first one writes and speaks. Those that it started again, after one of
+    them failed, go on with the run.
     """
-    started = time.perf_counter()
-    prepared = check(source, target, test=test, settings=settings)
-    folder = _new_folder(out, prepared.table.name)
+    started, asked = time.perf_counter(), _asked(target, settings)
+    processes = _processes(Recipe().with_settings(asked))
+    if begun := processes.agreed(_begun(out)):
+        return resume(begun, None if isinstance(source, str | Path) else source, say=say, progress=progress)
+    prepared = _prepared(processes, source, asked, test)
+    folder = Path(processes.agreed(str(_new_folder(out, prepared.table.name)) if processes.first else ""))
+    if not processes.first:
+        return _follow(prepared, folder, resuming=False)
     with FolderLock(folder):
         _refuse_taken(folder)
         facts = environment(prepared.table.fingerprint())
         write_text(folder / "schema.json", json.dumps(prepared.schema.to_json()))
         write_text(folder / "environment.json", json.dumps(facts, indent=2))
+        if launch():
+            write_text(folder / LAUNCH, launch())
         write_text(folder / "recipe.toml", prepared.recipe.to_toml())  # the last: from here on there is a run to resume
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=False)
 
@@ -75,10 +89,14 @@ def check(
     settings: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Everything that `fit` does before the first training step: what the columns are, and what is odd about them."""
+    return prepare(source, _asked(target, settings), test=test)
+
+
+def _asked(target: str | Sequence[str] | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     asked = dict(settings or {})
     if target is not None:
         asked["target"] = [target] if isinstance(target, str) else list(target)
-    return prepare(source, asked, test=test)
+    return asked
 
 
 def resume(run: str | Path, source: object = None, *, say: Say | None = print, progress: bool = True) -> Run:
@@ -95,8 +113,12 @@ def resume(run: str | Path, source: object = None, *, say: Say | None = print, p
     recipe = Recipe.from_toml((folder / "recipe.toml").read_text(encoding="utf-8"), file=folder / "recipe.toml")
     if source is None and not recipe.source:
         raise UserError("this run began with data in memory", "use sounding.resume(run, data)", file=folder)
+    processes = _processes(recipe)
+    if not processes.first:
+        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings())
+        return _follow(prepared, folder, resuming=True)
     with FolderLock(folder) as lock:
-        prepared = prepare(recipe.source if source is None else source, recipe.settings())
+        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings())
         before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         facts = environment(prepared.table.fingerprint())
         noticed = [*_changes(before, facts, prepared.table.name), *lock.findings]
@@ -116,18 +138,11 @@ def _train(
 
     network = prepared.network()
     batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
-    trainer = Trainer(
-        network,
-        loss=task.loss,
-        recipe=recipe.training,
-        seed=recipe.seed,
-        metrics=task.validation_metrics,
-        monitor=task.monitor,
-        checkpoints=folder / "checkpoints",
-        onlookers=[events.record],
-        progress=progress,
-    )
-    if recipe.training.plan == "measure":
+    trainer = _trainer(prepared, network, folder, onlookers=[events.record], progress=progress)
+    if trainer.processes.count > 1:
+        prepared.decisions.append(f"{trainer.processes.count} processes train it, each on its share of every batch")
+        say(prepared.decisions[-1])
+    elif recipe.training.plan == "measure":
         # Tables keep float32: predictions of a number in bfloat16 would have no more than three digits.
         tabular = all(x.ndim < 3 and x.is_floating_point() for x in batches.inputs)
         plan = trainer.plan(batches, precisions=("float32",) if tabular else ("float32", "bfloat16"))
@@ -159,7 +174,59 @@ def _train(
     write_text(folder / "results.json", json.dumps(results))
     write_report(folder)
     events.append("finished", metrics=results["metrics"])
+    trainer.processes.wait()
     return Run(folder)
+
+
+def _trainer(prepared: Prepared, network: nn.Module, folder: Path, **options: Any) -> Trainer:
+    recipe, task = prepared.recipe, prepared.task
+    return Trainer(
+        network,
+        loss=task.loss,
+        units=lambda batch: float(len(batch.rows)),  # the losses of tasks are means over rows, whatever these weigh
+        recipe=recipe.training,
+        seed=recipe.seed,
+        metrics=task.validation_metrics,
+        monitor=task.monitor,
+        checkpoints=folder / "checkpoints",
+        **options,
+    )
+
+
+def _follow(prepared: Prepared, folder: Path, *, resuming: bool) -> Run:
+    """What every process but the first does: train on its share, and wait for what the first makes of the run."""
+    split = prepared.split
+    trainer = _trainer(prepared, prepared.network(), folder, progress=False)
+    batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
+    trainer.fit(batches, validation=validation, resume=resuming)
+    trainer.processes.wait()
+    return Run(folder)
+
+
+def _processes(recipe: Recipe) -> Processes:
+    """Those that torchrun started, this one among them."""
+    return join(find_device(recipe.training.device))[0]
+
+
+def _prepared(processes: Processes, source: object, settings: Mapping[str, Any], test: object = None) -> Prepared:
+    """Prepare in the first process, then in all others: with the recipe that it chose, and from the cache it filled.
+
+    Raises:
+        UserError: if a process reads other data than the first.
+    """
+    if processes.first:
+        prepared = prepare(source, settings, test=test)
+        processes.agreed([prepared.recipe.settings(), prepared.table.fingerprint()])
+        return prepared
+    recipe, fingerprint = processes.agreed(list[Any]())
+    prepared = prepare(source, recipe, test=test)
+    if prepared.table.fingerprint() != fingerprint:
+        raise UserError(
+            f"process {processes.rank} reads other data than process 0",
+            "give all of them the same",
+            file=prepared.table.name,
+        )
+    return prepared
 
 
 def _ship(prepared: Prepared, network: nn.Module, results: dict[str, Any], folder: Path) -> None:
@@ -196,6 +263,16 @@ def _changes(before: dict[str, Any], now: dict[str, Any], name: str) -> list[Fin
             meaning="The result is right, but may differ in its last digits from that of an uninterrupted run.",
         )
     ]
+
+
+def _begun(out: str | Path | None) -> str:
+    """The unfinished run of this launch of torchrun, where it had to start its processes again; empty if none."""
+    folders = [] if not restarted() else [Path(out)] if out is not None else sorted(Path("runs").glob("*"))
+    for folder in folders:
+        whole = (folder / "recipe.toml").is_file() and (folder / LAUNCH).is_file()
+        if whole and (folder / LAUNCH).read_text(encoding="utf-8") == launch():
+            return str(folder)
+    return ""
 
 
 def _new_folder(out: str | Path | None, name: str) -> Path:

@@ -33,6 +33,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sounding.batches import Batch, Batches
 from sounding.errors import DamagedError, RecipeError, UserError
+from sounding.recipe import TrainingRecipe
 from sounding.training.checkpoint import (
     STATE,
     TEMPORARY,
@@ -112,15 +113,6 @@ class Processes:
         """Return when all processes have come here."""
         self.any(False)
 
-    @contextmanager
-    def first_goes_ahead(self) -> Iterator[None]:
-        """The first process does it alone, then all others: they find in a cache what it has written there."""
-        if not self.first:
-            self.wait()
-        yield
-        if self.first:
-            self.wait()
-
     def gather(self, rows: Tensor) -> Tensor:
         """The (M, ...) rows that each process has, in the order of the processes, as one tensor in each of them."""
         if self.count == 1:
@@ -192,12 +184,11 @@ class Processes:
                 network.load_state_dict({name: whole(tensor) for name, tensor in sharded.state_dict().items()})
                 return
             with _joined_batch_norms(network, self), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
                 warnings.filterwarnings("ignore", message=".*broadcast_buffers.* is deprecated")  # not in all versions
                 if wrap:
                     # A network may have parameters that a loss does not depend on; alone they are left as they are.
                     self._engine = DistributedDataParallel(
-                        network,
+                        _Watched(network),
                         find_unused_parameters=True,
                         gradient_as_bucket_view=True,
                         broadcast_buffers=False,
@@ -206,6 +197,13 @@ class Processes:
                     self._engine.register_comm_hook(None, _summed)
                     self._sums_itself = True
                 yield network, self._engine if self._engine is not None else network
+        except RuntimeError as error:
+            if not any(word in str(error) for word in ("gloo", "NCCL")):
+                raise
+            raise UserError(
+                "another process of this training is gone",
+                "see what it said; with --max-restarts torchrun starts all again, and they go on",
+            ) from error
         finally:
             self._engine, self._sums_itself = None, False
 
@@ -238,9 +236,28 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
     return (processes if processes.count > 1 else Processes()), device
 
 
-def speaks() -> bool:
-    """Whether this process is the one that speaks for all; known before they are joined."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+def check_together(recipe: TrainingRecipe, has_optimizer: bool, has_players: bool) -> None:
+    """Refuse what several processes cannot do.
+
+    Raises:
+        RecipeError: naming the field of the recipe.
+    """
+    if recipe.compile:
+        raise RecipeError("several processes do not train a compiled step", "set training.compile=false")
+    if recipe.sharding == "none":
+        return
+    own = "players" if has_players else "an optimizer of their own" if has_optimizer else ""
+    if own:
+        raise RecipeError(
+            f"sharding replaces the parameters, which {own} would not see", "leave training.sharding=none"
+        )
+    if recipe.optimizer.name == "muon":
+        raise RecipeError("muon needs whole matrices", "take adamw, or training.sharding=none")
+    if recipe.precision == "float16" or recipe.averaging != "none" or recipe.l1 or recipe.l2:
+        raise RecipeError(
+            "with training.sharding=full there is no precision float16, no averaging, no l1 and no l2",
+            "use bfloat16, weight_decay, or training.sharding=none",
+        )
 
 
 def launch() -> str:
@@ -284,6 +301,20 @@ def _one_row(batches: Batches) -> Batch:
         None if batch.weight is None else batch.weight[:1],
         batch.rows[:0],
     )
+
+
+class _Watched(nn.Module):
+    """A network with one more parameter that is never used: DDP, which looks for such, warns where it finds none."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.unused = nn.Parameter(next(network.parameters()).detach().new_zeros(1))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the network makes of it."""
+        outputs: Tensor = self.network(*inputs)
+        return outputs
 
 
 def _summed(state, bucket):  # type: ignore[no-untyped-def]  # DDP does not understand annotations that are strings
@@ -393,6 +424,11 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
                 yield child
         else:
             yield from _blocks(child)
+
+
+def is_spread(tensor: Tensor) -> bool:
+    """Whether this process has but its own piece of a tensor."""
+    return hasattr(tensor, "full_tensor")  # a `DTensor`, whose import takes a second
 
 
 def whole(tensor: Tensor) -> Tensor:

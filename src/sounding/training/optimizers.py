@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from sounding.errors import RecipeError, nearest
 from sounding.recipe import OptimizerRecipe
+from sounding.training.distributed import is_spread
 from sounding.training.fused import FusedAdamW
 from sounding.training.schedule_free import ScheduleFreeAdamW
 
@@ -105,6 +106,10 @@ OPTIMIZERS: dict[str, Algorithm] = {
     "muon": Algorithm(MuonAndAdamW, implementations=("loop",)),
     "schedule_free": Algorithm(ScheduleFreeAdamW, implementations=("loop",)),
 }
+
+
+FUSED_WHERE_SPREAD = (torch.optim.Adam, FusedAdamW)
+"""Those whose fused step PyTorch has for parameters that are spread over processes, too."""
 
 
 def build_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
@@ -229,6 +234,8 @@ def _implementation(network: nn.Module, groups: Groups, recipe: OptimizerRecipe)
 
 def _can_fuse(network: nn.Module, groups: Groups, build: Callable[..., Optimizer]) -> bool:
     if any(getattr(module, "sparse", False) for module in network.modules()):  # its gradients will be sparse
+        return False
+    if build not in FUSED_WHERE_SPREAD and any(is_spread(parameter) for parameter in _parameters(groups)):
         return False
     kinds = {(parameter.device, parameter.dtype) for parameter in _parameters(groups)}
     return all(_has_fused(build, device, dtype) for device, dtype in kinds)

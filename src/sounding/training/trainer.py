@@ -27,7 +27,7 @@ from sounding.training.averaging import ExponentialMovingAverage, build_average,
 from sounding.training.checkpoint import Checkpoint, Writer, load, load_newest
 from sounding.training.clipping import Clipping
 from sounding.training.compilation import compiled
-from sounding.training.distributed import join, load_shards, save_shards, state_of_shards
+from sounding.training.distributed import check_together, join, load_shards, save_shards, state_of_shards
 from sounding.training.gradients import checkpoint_activations
 from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
@@ -223,7 +223,14 @@ class Trainer:
         runs of the same network on the same machine.
 
         precisions:  what may be chosen.
+
+        Raises:
+            RecipeError: where several processes train: they would not choose the same.
         """
+        if self.processes.count > 1:
+            raise RecipeError(
+                "one process of several cannot plan", 'measure with one, and give the others plan = "given"'
+            )
         batches = self._batches(data, shuffle=True)
         cores = os.cpu_count() or 1
         plain = Way(threads=self.recipe.threads or torch.get_num_threads())
@@ -403,6 +410,8 @@ class Trainer:
     def _joined(self) -> Iterator[None]:
         """The network in its place, and as all processes train it together; afterwards plain, and the same in each."""
         self._place_network()
+        if self.processes.count > 1:
+            check_together(self.recipe, isinstance(self._optimizer, Optimizer), self._players is not None)
         plain = self.network
         try:
             with self.processes.joined(plain, self.recipe.sharding, wrap=self._players is None) as (network, engine):
