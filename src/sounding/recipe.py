@@ -263,6 +263,8 @@ def complete(settings: Settings, *, forms: set[str], rows: int) -> Recipe:
     chosen = for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
     if settings.get("network.name") != "resnet":
         chosen.pop("network.options", None)
+    if settings.get("training.optimizer.name") == "gradient_descent":
+        chosen["training.batch_size"] = 0
     planned = ("precision", "float32_matmul", "channels_last", "threads", "compile", "workers")
     by_hand = any(f"training.{key}" in settings for key in planned)
     chosen["training.plan"] = "given" if by_hand else "measure"

@@ -247,6 +247,13 @@ SETTINGS = {
     "muon": {"optimizer": "muon"},
     "early": {"epochs": 30, "patience": 2, "lr": 0.1},
     "one_cycle": {"schedule": "one_cycle", "warmup": 0.0, "clip_norm": 0.1, "optimizer": "rmsprop"},
+    "percentile": {"clip_norm": 0.0, "clip_percentile": 30.0, "accumulate": 2},
+    "moving average": {"averaging": "ema", "average_decay": 0.9, "patience": 3, "epochs": 8},
+    "stochastic average": {"averaging": "swa", "average_start": 0.3, "noise": 0.1},
+    "plateau": {"schedule": "reduce_on_plateau", "warmup": 0.0, "epochs": 12, "lr": 0.3},
+    "schedule_free": {"optimizer": "schedule_free", "schedule": "constant", "l1": 1e-3, "l2": 1e-3},
+    "float16": {"precision": "float16"},
+    "recomputed": {"activation_checkpointing": True, "workers": 2},
 }
 
 

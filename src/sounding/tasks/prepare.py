@@ -27,11 +27,14 @@ from sounding.data.table import Table
 from sounding.errors import DataError
 from sounding.finding import Finding
 from sounding.kinds import Encoded
+from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, complete
 from sounding.tasks import TASKS, Task, arrange, build_network, choose_network, choose_task
 from sounding.training import build_optimizer, build_schedule
 
+ROWS_FOR_VARIANCES = 512
+"""Training rows on which an initialization from data measures."""
 MOST_NAMED = 8
 """Columns whose kind is told one by one."""
 
@@ -76,7 +79,10 @@ class Prepared:
         """The untrained network; its first weights are a function of the seed."""
         with torch.random.fork_rng():
             torch.manual_seed(draw_seed(self.recipe.seed, "initialization"))
-            return build_network(self.schema.blocks(), self.task.outputs, self.recipe.network)
+            network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network)
+            if self.recipe.network.options.get("initialization") == "lsuv":
+                initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
+            return network
 
     def batches(self, rows: np.ndarray, *, training: bool = False) -> Batches:
         """Some rows as batches; those that are trained on come shuffled and augmented.
@@ -92,7 +98,7 @@ class Prepared:
             self.inputs_of(rows),
             self.task.to_tensor(self.target[rows]),
             None if weight is None else torch.from_numpy(weight[rows]).float(),
-            batch_size=self.recipe.training.batch_size,
+            batch_size=self.recipe.training.batch_size or max(len(rows), 1),
             seed=self.recipe.seed,
             shuffle=training,
             transform=self._augmentation() if training else None,
@@ -104,7 +110,7 @@ class Prepared:
             inputs,
             self.stored["target"],
             self.stored.get("weight"),
-            batch_size=self.recipe.training.batch_size,
+            batch_size=self.recipe.training.batch_size or len(self.stored["target"]),
             seed=self.recipe.seed,
             shuffle=True,
             transform=self._augmentation(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -31,13 +33,27 @@ def compiled(loss: Callable[[Batch], Tensor], *, cuda_graphs: bool = False) -> C
     own.__kwdefaults__ = function.__kwdefaults__
     bound = MethodType(own, loss.__self__) if isinstance(loss, MethodType) else own
     options: dict[str, Any] = {"mode": "reduce-overhead"} if cuda_graphs else {}
-    quick = torch.compile(bound, dynamic=False, **options)
+    with _quietly():
+        quick = torch.compile(bound, dynamic=False, **options)
     size = 0
 
     def step(batch: Batch) -> Tensor:
         nonlocal size
-        size = size or len(batch.rows)
+        if not size:
+            size = len(batch.rows)
+            with _quietly():  # it is compiled when it is first called
+                first: Tensor = quick(batch)
+            return first
         outcome: Tensor = quick(batch) if len(batch.rows) == size else loss(batch)
         return outcome
 
     return step
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what PyTorch's compiler says to its own developers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        yield
