@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sounding.batches import Batches
 from sounding.errors import RecipeError
@@ -197,6 +198,21 @@ def test_a_rate_below_all_that_were_tried_is_not_given():
     assert re.search("lowest almost at once .* give a lower lowest rate", reason)
 
 
+def test_a_loss_that_is_lowest_just_before_it_is_infinite_has_been_seen_to_rise():
+    losses = [1.0] * 15 + [0.5] * 10
+    rates = [1e-3 * 1.5**step for step in range(25)]
+    assert _usable(rates, losses, smooth(losses), stopped=False)[0] is None
+    assert _usable(rates, losses, smooth(losses), stopped=True)[0] == pytest.approx(rates[-1] / 3, rel=0.05)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_trying():
+    def loss(outputs, target):
+        return (0 * outputs).sqrt().sum() + 1
+
+    found = find_learning_rate(linear(), loss, batches(), clipping=Clipping(norm=1.0))
+    assert (found.rate, found.losses) == (None, (1.0,))
+
+
 def test_a_loss_that_is_not_finite_at_once():
     found = find_learning_rate(linear(), "mse", Batches((X * math.nan,), Y, batch_size=32))
     assert (found.rate, found.losses, found.rates) == (None, (), ())
@@ -241,6 +257,14 @@ def test_lower_precision_finds_about_the_same(precision):
     assert lower.rate == pytest.approx(higher.rate, rel=0.5)
 
 
+def test_small_gradients_are_not_lost_in_float16():
+    def tiny(outputs, target):
+        return 1e-7 * F.mse_loss(outputs[:, 0], target)
+
+    smoothed = find_learning_rate(linear(), tiny, batches(), precision="float16").smoothed
+    assert min(smoothed) < 0.1 * smoothed[0]
+
+
 @pytest.mark.parametrize(
     "options", [{"lowest": 0.0}, {"lowest": 1.0, "highest": 0.1}, {"highest": math.inf}, {"steps": 1}]
 )
@@ -266,13 +290,17 @@ def test_steps_are_whole_and_of_the_size_they_say():
 
     class Seeing(nn.Linear):
         def forward(self, x):
-            seen.append((len(x), self.training, x.clone()))
+            seen.append((len(x), self.training, self.weight.tolist(), x.clone()))
             return super().forward(x)
 
-    found = find_batch_size(Seeing(4, 1), "mse", batches(batch_size=3, shuffle=False), limit=8)
-    assert [rows for rows, _, _ in seen] == [rows for rows in (2, 4, 8) for _ in range(4)]
-    assert all(training for _, training, _ in seen)
-    assert seen[-1][2].equal(torch.cat([X[:3], X[:3], X[:2]]))
+    updates = []
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: updates.append(optimizer))
+    found = find_batch_size(Seeing(4, 1), "mse", batches(batch_size=3, shuffle=False), optimizer=SGD, limit=8)
+    handle.remove()
+    assert len(updates) == 12
+    assert [rows for rows, *_ in seen] == [rows for rows in (2, 4, 8) for _ in range(4)]
+    assert all(training and weight == seen[0][2] for _, training, weight, _ in seen)
+    assert seen[-1][3].equal(torch.cat([X[:3], X[:3], X[:2]]))
     assert found.largest == 8
 
 

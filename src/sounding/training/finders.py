@@ -231,7 +231,7 @@ def _losses_along(
     with suppress(DivergedError):
         for record in train([player], batches, epochs=epochs, seed=seed, device=device):
             if isinstance(record, StepRecord):
-                if not record.is_finite:
+                if not math.isfinite(record.loss):
                     break
                 losses.append(record.loss)
                 if len(losses) == len(ramp) or _has_diverged(losses):

@@ -33,7 +33,7 @@ class ScheduleFreeAdamW(Optimizer):
     betas:         how far y is towards x, and the decay of v; each in [0, 1).
 
     A network with batch normalisation measured its running statistics at y: measure them anew at x
-    (`torch.optim.swa_utils.update_bn`) before using x.
+    (`sounding.training.averaging.recompute_batch_norm`) before using x.
 
     Raises:
         ValueError: for a rate, decay, eps or beta out of range.
