@@ -24,9 +24,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from sounding.errors import DamagedError, UserError
+from sounding.errors import DamagedError, InterruptedRunError, UserError
+from sounding.recipe import TrainingRecipe
+from sounding.training import StepRecord, Trainer
 from sounding.training.checkpoint import Writer, load, load_newest, save, verify_manifest, write_manifest
+from sounding.training.interruption import StopRequested
 
 OPERATIONS = "open write fsync mkdir rename replace unlink rmdir listdir".split()
 Fault = Callable[[], None]
@@ -264,6 +268,45 @@ def test_a_manifest_that_cannot_be_written_is_told_and_the_next_one_is_whole(fau
         assert verify_manifest(folder / "model") == before
         write_manifest(folder / "model")
         assert [path.name for path in folder.iterdir()] == ["model"], "something was left behind"
+
+
+# What a trainer saved
+
+
+def trainer_on(folder: Path, *onlookers: Callable[[object], None]) -> Trainer:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
+    recipe = TrainingRecipe(
+        epochs=6, batch_size=8, averaging="ema", average_decay=0.8, clip_norm=0.0, clip_percentile=50.0, patience=2
+    )
+    return Trainer(network, recipe=recipe, lr=0.05, checkpoints=folder, onlookers=onlookers, progress=False)
+
+
+def rows(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(count, 4, generator=torch.Generator().manual_seed(count))
+    return x, (x[:, 0] > 0).long()
+
+
+def stop_midway(record: object) -> None:
+    if isinstance(record, StepRecord) and (record.epoch, record.step) == (2, 1):
+        raise StopRequested
+
+
+def test_a_checkpoint_without_any_one_of_its_parts_is_refused(folder):  # RS-16
+    with pytest.raises(InterruptedRunError):
+        trainer_on(folder / "whole", stop_midway).fit(rows(40), rows(24))
+    tensors, state = load(load_newest(folder / "whole").folder)
+    required = tensors.keys() - {"best"}  # there is none before the first epoch has ended
+    parts = [({key: tensors[key] for key in tensors if key != name}, state) for name in sorted(required)]
+    # float32 needs no scaler; planned and environment tell what differs, and change no bit
+    needed = state.keys() - {"scalers", "planned", "environment"}
+    parts += [(tensors, {key: state[key] for key in state if key != name}) for name in sorted(needed)]
+    for number, part in enumerate(parts):
+        save(folder / str(number), *part)
+        with pytest.raises(DamagedError):
+            trainer_on(folder / str(number)).fit(rows(40), rows(24), resume=True)
+    save(folder / "copy", tensors, state)
+    trainer_on(folder / "copy").fit(rows(40), rows(24), resume=True)
 
 
 # Other readers, other places
