@@ -162,7 +162,7 @@ def test_every_bit_of_the_manifest_matters(tmp_path):
         manifest.write_bytes(good)
 
 
-def test_a_damaged_one_is_passed_over_with_a_finding(tmp_path):
+def test_a_damaged_one_is_passed_over_with_a_finding(tmp_path):  # RS-17
     save(tmp_path, {}, {"number": 0})
     newest = save(tmp_path, {}, {"number": 1})
     flip(newest / "state.json", 5)
@@ -174,7 +174,7 @@ def test_a_damaged_one_is_passed_over_with_a_finding(tmp_path):
     assert save(tmp_path, {}, {"number": 2}).name == "000003"  # never into the damaged one's place
 
 
-def test_all_damaged_lists_each_and_deletes_nothing(tmp_path):
+def test_all_damaged_lists_each_and_deletes_nothing(tmp_path):  # RS-18
     for _ in range(2):
         flip(save(tmp_path, {}, {}) / "state.json", 0)
     with pytest.raises(DamagedError, match=r"000002.*000001"):
@@ -213,7 +213,7 @@ def test_links_are_never_followed(tmp_path):
     assert load_newest(elsewhere).state == {"precious": True}
 
 
-def test_a_copy_loads(tmp_path):
+def test_a_copy_loads(tmp_path):  # RS-21
     save(tmp_path / "a", {}, {"x": 1})
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert load_newest(tmp_path / "b").state == {"x": 1}
@@ -271,7 +271,7 @@ print(told)
 """
 
 
-def test_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+def test_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):  # RS-02
     source = str(Path(__file__).parents[2] / "src")
     run = subprocess.run(
         [sys.executable, "-c", KILLS, str(tmp_path)],
