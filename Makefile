@@ -8,7 +8,9 @@ READY := $(VENV)/.ready
 # make setup PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
 
-.PHONY: setup run test check format bench docs lock clean
+PEERS := .venv-peers
+
+.PHONY: setup run test check format bench bench-speed docs lock clean
 
 setup: $(READY)
 
@@ -39,6 +41,15 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.defaults
 
+# Other frameworks beside ours, in an environment of their own; takes hours, best on a machine with nothing else to do.
+bench-speed: $(READY) $(PEERS)/.ready
+	$(BIN)/python -m benchmarks.speed --peers-python $(PEERS)/bin/python --write
+
+$(PEERS)/.ready: benchmarks/requirements-peers.lock
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet $(PIP_ARGS) -r benchmarks/requirements-peers.lock
+	touch $(PEERS)/.ready
+
 docs: $(READY)
 	$(BIN)/python -m pytest docs README.md
 
@@ -46,4 +57,4 @@ lock: $(READY)
 	$(BIN)/python -m pip freeze --exclude sounding --exclude-editable
 
 clean:
-	rm -rf $(VENV) runs build src/*.egg-info
+	rm -rf $(VENV) $(PEERS) runs build src/*.egg-info

@@ -21,7 +21,7 @@ PICTURES, CLASSES = torch.rand(64, 3, 8, 8), torch.arange(64) % 2
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+def fresh_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SOUNDING_CACHE", str(tmp_path / "cache"))
 
 

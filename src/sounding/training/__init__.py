@@ -1,12 +1,13 @@
 """Training any module with any loss: exact, resumable, and with its arithmetic in plain sight."""
 
-from sounding.training.averaging import ExponentialMovingAverage as ExponentialMovingAverage
-from sounding.training.averaging import StochasticWeightAverage as StochasticWeightAverage
-from sounding.training.averaging import recompute_batch_norm as recompute_batch_norm
 from sounding.training.checkpoint import verify_manifest as verify_manifest
 from sounding.training.checkpoint import write_manifest as write_manifest
+from sounding.training.clipping import Clipping as Clipping
+from sounding.training.finders import BatchSizes as BatchSizes
+from sounding.training.finders import LearningRates as LearningRates
+from sounding.training.finders import find_batch_size as find_batch_size
+from sounding.training.finders import find_learning_rate as find_learning_rate
 from sounding.training.gradients import GradientReport as GradientReport
-from sounding.training.gradients import checkpoint_activations as checkpoint_activations
 from sounding.training.gradients import gradient_check as gradient_check
 from sounding.training.history import History as History
 from sounding.training.loop import EpochRecord as EpochRecord
@@ -22,19 +23,20 @@ from sounding.training.trainer import Trainer as Trainer
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "BatchSizes",
+    "Clipping",
     "EpochRecord",
-    "ExponentialMovingAverage",
     "GradientReport",
     "History",
+    "LearningRates",
     "Player",
     "StepRecord",
-    "StochasticWeightAverage",
     "Trainer",
     "build_optimizer",
     "build_schedule",
-    "checkpoint_activations",
+    "find_batch_size",
+    "find_learning_rate",
     "gradient_check",
-    "recompute_batch_norm",
     "train",
     "verify_manifest",
     "write_manifest",
