@@ -102,6 +102,7 @@ class Prepared:
             seed=self.recipe.seed,
             shuffle=training,
             transform=self._augmentation() if training else None,
+            workers=self.recipe.training.workers if training else 0,
         )
 
     def _stored_batches(self) -> StoredBatches:
@@ -114,6 +115,7 @@ class Prepared:
             seed=self.recipe.seed,
             shuffle=True,
             transform=self._augmentation(),
+            workers=self.recipe.training.workers,
         )
 
     def _augmentation(self) -> Augmentation | None:
@@ -210,7 +212,8 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
         ],
         stored=stored,
         decisions=[
-            f"{table.name}: {len(table):,} rows, {len(table.columns)} columns",
+            f"{table.name}: {len(table):,} rows, {len(table.columns)} columns"
+            + ("" if drawn is None else f", drawn from {drawn.rows:,}; {len(stored['target']):,} are trained on"),
             *table.notes,
             *_kinds(schema),
             *how_split,
