@@ -64,7 +64,8 @@ def fit(
     """
     started, asked = time.perf_counter(), _asked(target, settings)
     processes = _processes(Recipe().with_settings(asked))
-    if begun := processes.agreed(_begun(out)):
+    (again,) = processes.any(restarted())
+    if begun := processes.agreed(_begun(out, again)):
         return resume(begun, None if isinstance(source, str | Path) else source, say=say, progress=progress)
     prepared = _prepared(processes, source, asked, test)
     folder = Path(processes.agreed(str(_new_folder(out, prepared.table.name)) if processes.first else ""))
@@ -265,12 +266,16 @@ def _changes(before: dict[str, Any], now: dict[str, Any], name: str) -> list[Fin
     ]
 
 
-def _begun(out: str | Path | None) -> str:
-    """The unfinished run of this launch of torchrun, where it had to start its processes again; empty if none."""
-    folders = [] if not restarted() else [Path(out)] if out is not None else sorted(Path("runs").glob("*"))
+def _begun(out: str | Path | None, again: bool) -> str:
+    """The folder of the run that this launch of torchrun has begun, before its processes were started again; or none.
+
+    again: whether torchrun says that they were; then even a run that is finished is this one.
+    """
+    folders = [] if not launch() else [Path(out)] if out is not None else sorted(Path("runs").glob("*"))
     for folder in folders:
-        whole = (folder / "recipe.toml").is_file() and (folder / LAUNCH).is_file()
-        if whole and (folder / LAUNCH).read_text(encoding="utf-8") == launch():
+        begun = (folder / "recipe.toml").is_file() and (folder / LAUNCH).is_file()
+        ours = begun and (folder / LAUNCH).read_text(encoding="utf-8") == launch()
+        if ours and (again or not (folder / "results.json").is_file()):
             return str(folder)
     return ""
 

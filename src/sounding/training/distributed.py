@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -28,6 +29,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -133,13 +136,13 @@ class Processes:
         if self.count == 1:
             yield from batches.epoch(epoch, start_step=start_step)
             return
-        stand_in: Batch | None = None
+        before: Batch | None = None
         try:
             for batch in batches.epoch(epoch, start_step=start_step):
                 self.idle = not len(batch.rows)
-                if self.idle and stand_in is None:
-                    stand_in = _one_row(batches)
-                yield stand_in if self.idle and stand_in is not None else batch
+                if not self.idle:
+                    before = batch
+                yield _stand_in(before, batches) if self.idle else batch
         finally:
             self.idle = False
 
@@ -229,7 +232,9 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        store, rank, count = _meet()
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=count)
         atexit.register(_leave)
         _share_cores()
     processes = Processes(dist.get_rank(), dist.get_world_size(), _control_group())
@@ -272,6 +277,29 @@ def restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
+def _meet() -> tuple[Store, int, int]:
+    """A store in which these processes find each other, and nobody else; the rank of this one, and how many there are.
+
+    torchrun keeps one store while it starts processes again, and the addresses of those that are gone lie in it. So
+    the first process names the meeting anew and gives the name to each of the others, who ask by a name of their own.
+    """
+    store, rank, count = next(rendezvous("env://", timeout=TIMEOUT))
+    name, absent, until = secrets.token_hex(8), set(range(1, count)), time.monotonic() + TIMEOUT.total_seconds()
+    if rank > 0:
+        store.set(f"asks/{rank}", name)
+        answer = f"answer/{name}"
+        name = store.get(answer).decode()
+        store.set(f"{name}/{rank}", "here")
+        absent.clear()
+    while absent and time.monotonic() < until:
+        for other in absent:
+            if store.check([f"asks/{other}"]):  # perhaps by one that is gone: whoever came in its place asks again
+                store.set(f"answer/{store.get(f'asks/{other}').decode()}", name)
+        absent = {other for other in absent if not store.check([f"{name}/{other}"])}
+        time.sleep(0.01)
+    return PrefixStore(name, store), rank, count
+
+
 @cache
 def _control_group() -> dist.ProcessGroup:
     """Messages between CPUs, in the way of no gradient."""
@@ -291,10 +319,11 @@ def _share_cores() -> None:
         torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def _one_row(batches: Batches) -> Batch:
-    """The first row of all, which counts nowhere."""
-    with closing(batches.shared(0, 1).epoch(0)) as all_batches:  # type: ignore[type-var]
-        batch: Batch = next(all_batches)
+def _stand_in(batch: Batch | None, batches: Batches) -> Batch:
+    """One row of an earlier batch, or of the first of all, as a batch that counts nowhere."""
+    if batch is None:
+        with closing(batches.shared(0, 1).epoch(0)) as everything:  # type: ignore[type-var]
+            batch = next(iter(everything))
     return Batch(
         tuple(tensor[:1] for tensor in batch.inputs),
         None if batch.target is None else batch.target[:1],
