@@ -296,10 +296,8 @@ def test_a_checkpoint_without_any_one_of_its_parts_is_refused(folder):  # RS-16
     with pytest.raises(InterruptedRunError):
         trainer_on(folder / "whole", stop_midway).fit(rows(40), rows(24))
     tensors, state = load(load_newest(folder / "whole").folder)
-    required = tensors.keys() - {"best"}  # there is none before the first epoch has ended
-    parts = [({key: tensors[key] for key in tensors if key != name}, state) for name in sorted(required)]
-    # float32 needs no scaler; planned and environment tell what differs, and change no bit
-    needed = state.keys() - {"scalers", "planned", "environment"}
+    parts = [({key: tensors[key] for key in tensors if key != name}, state) for name in sorted(tensors)]
+    needed = state.keys() - {"scalers"}  # float32 has none
     parts += [(tensors, {key: state[key] for key in state if key != name}) for name in sorted(needed)]
     for number, part in enumerate(parts):
         save(folder / str(number), *part)

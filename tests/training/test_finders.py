@@ -20,7 +20,6 @@ from sounding.recipe import OptimizerRecipe, TrainingRecipe
 from sounding.training import Trainer
 from sounding.training.clipping import Clipping
 from sounding.training.finders import (
-    OUT_OF_MEMORY,
     BatchSize,
     _efficient,
     _usable,
@@ -28,6 +27,7 @@ from sounding.training.finders import (
     find_learning_rate,
     smooth,
 )
+from sounding.training.machine import OUT_OF_MEMORY
 
 DRAW = torch.Generator().manual_seed(0)
 X = torch.randn(256, 4, generator=DRAW)

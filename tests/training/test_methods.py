@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sounding.batches import Batch, Batches
+from sounding.errors import UserError
 from sounding.recipe import OptimizerRecipe, TrainingRecipe
 from sounding.training import Trainer
 from sounding.training.checkpoint import load, load_newest
@@ -40,7 +41,7 @@ def fitted(module: nn.Module | None = None, *, data=(X, Y), validation=None, **s
 @pytest.mark.parametrize("parts", [2, 3, 5, 64])
 @pytest.mark.parametrize("weight", [None, WEIGHT.double()])
 def test_parts_of_a_batch_make_the_step_of_the_whole(parts, weight):
-    """101 rows in batches of 32 leave a last one of 5: parts are uneven, and there may be more of them than rows."""
+    """101 rows in batches of 32 leave a last one of 5: parts are uneven, and may be more than there are rows."""
 
     def loss(outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         losses = F.cross_entropy(outputs.double(), target, reduction="none")
@@ -287,3 +288,66 @@ def test_the_best_and_every_so_many_are_kept(tmp_path):
     (_, state) = load(tmp_path / best)
     assert state["position"]["epoch"] == history.best + 1
     assert len(names) <= 4
+
+
+# Memory
+
+
+class Hungry(nn.Module):
+    """Has memory for so many rows at once, and a statistic that a failed attempt must not change."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows, self.linear, self.norm = rows, nn.Linear(6, 2), nn.BatchNorm1d(6, affine=False, momentum=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        if len(x) > self.rows:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you "
+                               "tried to allocate 42 bytes. Error code 12 (Cannot allocate memory)\nmore")  # fmt: skip
+        return self.linear(x)
+
+
+def hungry(rows: int) -> Hungry:
+    torch.manual_seed(0)
+    return Hungry(rows)
+
+
+def test_a_batch_that_does_not_fit_passes_in_parts():
+    module, expected = hungry(rows=10), hungry(rows=1000)
+    trainer = Trainer(module, lr=0.1, epochs=2, batch_size=32, progress=False)
+    history = trainer.fit((X, Y))
+    Trainer(expected, lr=0.1, epochs=2, batch_size=32, accumulate=4, progress=False).fit((X, Y))
+    assert trainer.recipe.accumulate == 4
+    assert [finding.evidence["parts"] for finding in history.findings if finding.rule == "batch-in-parts"] == [4]
+    assert all(a.equal(b) for a, b in zip(module.state_dict().values(), expected.state_dict().values(), strict=True))
+
+
+def test_memory_that_never_suffices_is_told_in_one_line():
+    with pytest.raises(UserError, match=r"memory ran out in epoch 1, step 1, .*you tried to allocate 42 bytes") as told:
+        Trainer(hungry(rows=0), epochs=1, batch_size=32, progress=False).fit((X, Y))
+    assert "\n" not in str(told.value)
+    assert "smaller training.batch_size" in str(told.value)
+
+
+def test_memory_that_runs_out_later_is_told_and_the_checkpoint_stays(tmp_path):
+    module = hungry(rows=1000)
+
+    def shrink(record: object) -> None:
+        if isinstance(record, StepRecord) and (record.epoch, record.step) == (1, 1):
+            module.rows = 1
+
+    trainer = Trainer(module, epochs=3, batch_size=32, checkpoints=tmp_path, checkpoint_every=0.0, onlookers=[shrink],
+                      progress=False)  # fmt: skip
+    with pytest.raises(UserError, match=r"epoch 2, step 3.*training\.accumulate=2"):
+        trainer.fit((X, Y))
+    assert load_newest(tmp_path) is not None
+
+
+def test_other_errors_of_a_network_go_their_way():
+    class Broken(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("a fault of its own")
+
+    with pytest.raises(RuntimeError, match="a fault of its own"):
+        Trainer(Broken(6, 2), epochs=1, progress=False).fit((X, Y))

@@ -24,6 +24,7 @@ from sounding.recipe import OptimizerRecipe
 from sounding.training.clipping import Clipping
 from sounding.training.loop import Player, StepRecord, autocast, moved, train
 from sounding.training.losses import Loss, named_loss
+from sounding.training.machine import is_out_of_memory
 from sounding.training.optimizers import build_optimizer
 
 SMOOTHING = 0.9
@@ -46,8 +47,6 @@ KNEE = 0.9
 """A batch is large enough when it reaches this fraction of the most rows per second of any."""
 REPEATS = 3
 """Steps that are timed for each batch size, of which the fastest counts, after one that fills caches."""
-OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
-"""How PyTorch says on a CPU that there is no memory left, in an error that has no type of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,10 +309,8 @@ def _failure(work: Callable[[], None]) -> str:
     """Do some work; what was said when memory ran out, or nothing. Any other error goes its way."""
     try:
         work()
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        return _first_line(error)
-    except RuntimeError as error:
-        if not any(text in str(error) for text in OUT_OF_MEMORY):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         return _first_line(error)
     return ""

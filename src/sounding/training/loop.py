@@ -86,7 +86,7 @@ class Player:
         if not len(batch.rows):
             yield batch, 0.0
             return
-        parts = min(self.parts, max(rows // processes.count, 1))  # as many in each process
+        parts = min(self.parts, max(rows // processes.count // 2, 1))  # of two rows at least; as many in each process
         for number, places in enumerate(torch.arange(len(batch.rows)).tensor_split(parts), start=1):
             part = part_of(batch, slice(int(places[0]), int(places[-1]) + 1))
             with nullcontext() if number == parts else processes.later():

@@ -50,6 +50,17 @@ def machine_set(recipe: TrainingRecipe, device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(matmul)
 
 
+OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+"""How PyTorch says on a CPU that there is no memory left, in an error that has no type of its own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
 def resident(batches: Batches, device: torch.device) -> Batches:
     """The same batches, their rows on the GPU where half of its free memory holds them: gathers are quick there."""
     tensors = [t for t in (*batches.inputs, batches.target, batches.weight) if t is not None]

@@ -94,7 +94,7 @@ class Progress:
                     player.clipping.recent[:] = state["norms"][player.name]
                 if player.average is not None:
                     player.average.restore(tensors[f"average-{player.name}"], state["averages"][player.name])
-            self.best = tensors.get("best", {})
+            self.best = tensors["best"] if state["best"] is not None else {}
             self.position = Position(**state["position"])
             history.epochs = [EpochRecord(**values) for values in state["epochs"]]
             history.best, history.seconds = state["best"], state["seconds"]

@@ -33,7 +33,7 @@ from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train, units_of
 from sounding.training.losses import Loss, named_loss
-from sounding.training.machine import find_device, machine_class, machine_set, resident
+from sounding.training.machine import find_device, is_out_of_memory, machine_class, machine_set, resident
 from sounding.training.optimizers import build_optimizer, parameter_groups
 from sounding.training.plan import (
     Plan,
@@ -62,6 +62,8 @@ TRIAL = 0.02
 """Fraction of a time limit spent on measuring how long a step takes."""
 MARGIN = 0.95
 """Fraction of a time limit that is planned for: the rest absorbs what the trial did not see."""
+REQUIRED = {"position", "settings", "way", "environment", "planned"}
+"""What is looked at in a checkpoint before anything is restored from it."""
 BATCH_NORMS = nn.modules.batchnorm._NormBase
 EVALUATION_FACTOR = 4
 """Evaluation keeps no activations for a backward pass, so its batches can be larger by this factor."""
@@ -262,7 +264,7 @@ class Trainer:
         """Turn records into history, checkpoints and an ending."""
         history, began, saved = run.history, time.monotonic() - run.history.seconds, time.monotonic()
         over = ending = history.over(self.recipe, self.monitor)
-        records = self._records(run, history.planned, run.position)
+        records = self._within_memory(run)
         with self._shown(history.planned) as onlookers:
             while not ending and (record := next(records, None)) is not None:
                 history.seconds = time.monotonic() - began
@@ -289,6 +291,46 @@ class Trainer:
         history.ending = ending
         if not over:
             self._save(run)
+
+    def _within_memory(self, run: Progress) -> Iterator[StepRecord | EpochRecord]:
+        """The records of the whole run; where its first batch does not fit into memory, it passes in parts.
+
+        Raises:
+            UserError: if memory runs out later, or even for a single row.
+        """
+        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        while True:
+            parts = self.recipe.accumulate
+            try:
+                yield from self._records(run, run.history.planned, run.position)
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                retry = run.position == Position() and self._players is None and 2 * parts <= run.batches.batch_size
+                if not retry or self.processes.count > 1:
+                    raise UserError(
+                        f"memory ran out in epoch {run.position.epoch + 1}, step {run.position.step + 1}, with batches "
+                        f"of {run.batches.batch_size} rows in {parts} part{'s' * (parts > 1)}: {_in_short(error)}",
+                        f"set training.accumulate={2 * parts}, a smaller training.batch_size, or a smaller network",
+                    ) from None
+            for parameter in self.network.parameters():
+                parameter.grad = None
+            for buffer, value in buffers:
+                buffer.copy_(value)
+            self.recipe = replace(self.recipe, accumulate=2 * parts)
+            run.players = self._build_players(run.batches, run.history)
+            run.history.findings = [f for f in run.history.findings if f.rule != "batch-in-parts"]
+            run.history.findings.append(
+                Finding(
+                    rule="batch-in-parts",
+                    severity="info",
+                    title=f"a batch did not fit into memory: it passes in {2 * parts} parts",
+                    evidence={"batch_size": run.batches.batch_size, "parts": 2 * parts},
+                    meaning="Gradients are added up: each step is that of the whole batch; only batch norm sees parts.",
+                    remedy=Remedy("spare the attempts next time", {"training.accumulate": 2 * parts}),
+                )
+            )
 
     def _settle(self, run: Progress) -> None:
         """Leave the network with the weights to keep: the best ones, the averaged ones, or the last."""
@@ -647,7 +689,7 @@ class Trainer:
             raise UserError(
                 "not all processes see the same files here", "use a folder that all share", file=found.folder
             )
-        if found is not None and not {"position", "settings", "way"} <= found.state.keys():
+        if found is not None and not found.state.keys() >= REQUIRED:
             raise DamagedError("this is no checkpoint of a trainer", file=found.folder)
         # A run stopped before its first step is begun as if it never was.
         return found if found is not None and Position(**found.state["position"]) != Position() else None
@@ -724,6 +766,11 @@ def _check(recipe: TrainingRecipe) -> None:
         )
     if not 0.0 <= recipe.clip_percentile < 100.0:
         raise RecipeError(f"clip_percentile is {recipe.clip_percentile}", "give a number from 0 (off) to below 100")
+
+
+def _in_short(error: BaseException) -> str:
+    """The first line of an error, without the place in PyTorch's sources."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rpartition("] . ")[2]
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
