@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import re
 import subprocess
@@ -175,6 +176,19 @@ def test_pictures_count_as_they_are_encoded(tmp_path: Path, monkeypatch: pytest.
     stream = open_source(folder, DataRecipe())
     assert isinstance(stream, Stream)
     assert stream.row_bytes == 3 * 32 * 32
+
+
+def test_pictures_in_a_file_stay_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Pillow.new("RGB", (32, 32), "red").save(file, "PNG")
+    pq.write_table(pa.table({"picture": [file.getvalue()] * 40}), tmp_path / "a.parquet")
+    monkeypatch.setattr(streams, "available_memory", lambda: 10_000_000)
+    assert isinstance(open_source(tmp_path / "a.parquet", DataRecipe()), Table)
+    monkeypatch.setattr(streams, "available_memory", lambda: 1_000_000)
+    stream = open_source(tmp_path / "a.parquet", DataRecipe())
+    assert isinstance(stream, Stream)
+    monkeypatch.setattr("sounding.data.sources.parquet.read", lambda *_: pytest.fail("read as a whole"))
+    assert sum(len(chunk) for chunk in stream.chunks()) == 40
 
 
 def pictures(folder: Path, count: int, side: int = 8) -> Path:

@@ -120,8 +120,8 @@ def open_source(source: object, settings: DataRecipe) -> Table | Stream:
         source = existing(_path(source))
     if (chunked := next((one for one in CHUNKED if one.claims(source)), None)) is not None:
         stream = _chunks_of(chunked, source, settings)
-        if stream is not None and stream.is_large(settings):
-            return stream.measured(settings)
+        if stream is not None:
+            return stream if stream.is_large(settings) else read_source(source, settings)
     table = read_source(source, settings)
     stream = in_memory(table, WORKING).measured(settings)
     return stream if stream.is_large(settings) else table
@@ -131,9 +131,10 @@ def _chunks_of(one: ChunkedSource, source: object, settings: DataRecipe) -> Stre
     """A stream of a source; none where it is damaged, for reading it as a whole says how."""
     try:
         rows, row_bytes = one.extent(source, settings)
+        stream = Stream(lambda size: one.chunks(source, settings, size), rows, row_bytes, WORKING * row_bytes)
+        return stream.measured(settings)
     except DataError:
         return None
-    return Stream(lambda size: one.chunks(source, settings, size), rows, row_bytes, WORKING * row_bytes)
 
 
 def _path(source: str | os.PathLike[str]) -> Path:

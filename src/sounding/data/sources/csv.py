@@ -98,8 +98,10 @@ def parse(data: bytes, settings: DataRecipe, *, file: str) -> Table:
         return _parse(with_separator(text), encoding)[0]
 
 
-def chunks(source: object, settings: DataRecipe, rows: int, block: int = 1 << 24) -> Iterator[Table]:
+def chunks(source: object, settings: DataRecipe, rows: int, block: int = 0) -> Iterator[Table]:
     """The rows of `read`, a block of bytes at a time; what the first block looks like holds for the whole file.
+
+    block: bytes; as many as so many rows usually take when left out.
 
     A last row that sums up the others is not looked for.
     """
@@ -107,7 +109,7 @@ def chunks(source: object, settings: DataRecipe, rows: int, block: int = 1 << 24
     file, head = str(source), b""
     body: Text | None = None
     with unchanged(source), _cells_of_any_size():
-        for data in _blocks(source, block):
+        for data in _blocks(source, block or min(max(rows << 8, 1 << 16), 1 << 24)):
             if body is None:
                 expect(data, "CSV", file)
                 head, encoding = utf8(data, settings.encoding, file)
