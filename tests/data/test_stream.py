@@ -184,7 +184,7 @@ def test_pictures_in_a_file_stay_there(tmp_path: Path, monkeypatch: pytest.Monke
     pq.write_table(pa.table({"picture": [file.getvalue()] * 40}), tmp_path / "a.parquet")
     monkeypatch.setattr(streams, "available_memory", lambda: 10_000_000)
     assert isinstance(open_source(tmp_path / "a.parquet", DataRecipe()), Table)
-    monkeypatch.setattr(streams, "available_memory", lambda: 1_000_000)
+    monkeypatch.setattr(streams, "available_memory", lambda: 700_000)
     stream = open_source(tmp_path / "a.parquet", DataRecipe())
     assert isinstance(stream, Stream)
     monkeypatch.setattr("sounding.data.sources.parquet.read", lambda *_: pytest.fail("read as a whole"))
