@@ -208,6 +208,16 @@ def test_the_reference_plan_is_plain_float32_and_the_measured_one_is_written_dow
             assert "plan" in kinds
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_tr24_a_full_log_does_not_stop_a_run(flowers: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "sounding", "fit", str(flowers), "--target", "kind", *QUICK, "--out", str(out)]
+    with open("/dev/full", "w") as full:
+        subprocess.run(command, stdout=full, stderr=full, check=False)
+    assert (out / "results.json").is_file()
+    assert (out / "report.html").is_file()
+
+
 def test_sigterm_saves_and_resume_ends_in_the_same_bits(flowers: Path, tmp_path: Path) -> None:
     words = [
         "fit",

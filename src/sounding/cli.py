@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -178,7 +179,8 @@ def _show_result(run: Any, options: argparse.Namespace) -> None:
 
 
 def _say(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk under the log, a closed terminal: the run matters more
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):

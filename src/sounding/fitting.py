@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -144,15 +145,13 @@ def _train(
         prepared.decisions.append(f"{trainer.processes.count} processes train it, each on its share of every batch")
         say(prepared.decisions[-1])
     elif recipe.training.plan == "measure":
-        # Tables keep float32: predictions of a number in bfloat16 would have no more than three digits.
-        tabular = all(x.ndim < 3 and x.is_floating_point() for x in batches.inputs)
-        plan = trainer.plan(batches, precisions=("float32",) if tabular else ("float32", "bfloat16"))
+        plan = trainer.plan(batches, precisions=_precisions(prepared))
         events.append("plan", table=plan.rows, seconds=plan.seconds, notes=plan.notes)
         recipe = recipe.with_settings(plan.way.settings)
         prepared = replace(prepared, recipe=recipe, decisions=[*prepared.decisions, f"plan: {plan}"])
         write_text(folder / "recipe.toml", recipe.to_toml())
         say(prepared.decisions[-1])
-    say(f"training on {len(split.train):,} rows, at most {recipe.training.epochs} epochs")
+    say(f"training on {prepared.training_rows:,} rows, at most {recipe.training.epochs} epochs")
     try:
         history = trainer.fit(batches, validation=validation, resume=resuming)
     except InterruptedRunError as error:
@@ -230,18 +229,28 @@ def _prepared(processes: Processes, source: object, settings: Mapping[str, Any],
     return prepared
 
 
+def _precisions(prepared: Prepared) -> Sequence[str]:
+    """What the plan may choose from: a number in bfloat16 has no more than three digits, and tables are made of them."""
+    tabular = {block.form for block in prepared.schema.blocks()} <= {"numbers", "categories"}
+    return ("float32",) if tabular or prepared.recipe.task == "regression" else ("float32", "bfloat16")
+
+
 def _ship(prepared: Prepared, network: nn.Module, results: dict[str, Any], folder: Path) -> None:
-    """Write the folder that is all a user of the model needs, its manifest last."""
+    """Write the folder that is all a user of the model needs; it is there when it is whole."""
     files = {
         "network.safetensors": tensor_bytes({name: t.cpu().contiguous() for name, t in network.state_dict().items()}),
         "schema.json": json.dumps(prepared.schema.to_json()).encode(),
         "recipe.toml": prepared.recipe.to_toml().encode(),
         "card.json": json.dumps(card(results), indent=2).encode(),
     }
-    folder.mkdir(exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    for leftover in (unfinished, folder):  # of a run that was killed here
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir()
     for name, content in files.items():
-        (folder / name).write_bytes(content)
-    write_manifest(folder)
+        (unfinished / name).write_bytes(content)
+    write_manifest(unfinished)
+    unfinished.rename(folder)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], name: str) -> list[Finding]:

@@ -33,9 +33,10 @@ class Clock:
         self.rehearsed: list[Way] = []
         monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
 
-    def __call__(self, way: Way, steps: int) -> Rehearsal:
+    def __call__(self, way: Way, steps: int, limit: float) -> Rehearsal:
         self.rehearsed.append(way)
         each = self.seconds(way)
+        steps = min(steps, max(int(limit / each), 1)) if limit < math.inf else steps
         first = 20.0 if way.compile and self.rehearsed.count(way) == 1 else 0.0
         self.now += steps * each + first
         return Rehearsal([first + each] + [each] * (steps - 1), [self.losses(way, step) for step in range(steps)])
@@ -67,6 +68,14 @@ def test_the_fastest_is_taken_within_a_twentieth_of_the_run(monkeypatch):
     assert plan.seconds < 0.05 * 100_000 * 0.01
     assert [row["milliseconds"] for row in plan.rows] == sorted(row["milliseconds"] for row in plan.rows)
     assert "against 10 ms the plain way" in str(plan)
+
+
+def test_a_hopeless_number_of_threads_costs_little_and_is_tried_with_nothing_else(monkeypatch):
+    clock = Clock(lambda way: 100 * seconds_of(way) if way.threads == 2 else seconds_of(way), monkeypatch)
+    plan = choose_plan(clock, ways(), steps=1000)
+    assert plan.way == replace(PLAIN, threads=1, precision="bfloat16")
+    assert [way for way in clock.rehearsed if way.threads == 2] == [PLAIN]
+    assert clock.now < 1.0 + 0.05 * 1000 * 0.01
 
 
 @pytest.mark.parametrize("steps", [30, 200, 1000, 5000])

@@ -29,12 +29,16 @@ GAIN = 1.03
 """How many times faster than the plain way a way must be: less is noise."""
 BEHIND = 1.25
 """A way this many times slower than the fastest leaves the race."""
+HOPELESS = 3.0
+"""A number of threads this many times slower than another is tried with nothing else."""
 WARMING = 2
 """Steps that choose kernels and fill caches, and are not counted."""
 ALIKE = 1.5
 """Figures that are kept count as long as the plain way is within this factor of its own."""
+FEWEST = 4
+"""Steps in which losses are compared in the shortest run,"""
 RACE = 24
-"""Steps in which losses are compared."""
+"""and in a long one."""
 COMPILING = 15.0
 """Seconds that compilation is expected to take before it was ever tried."""
 KEPT_DAYS = 30.0
@@ -98,8 +102,8 @@ class Rehearsal(NamedTuple):
     losses: list[float]
 
 
-Rehearse = Callable[[Way, int], Rehearsal]
-"""Does so many steps of a way, and leaves everything as it was."""
+Rehearse = Callable[[Way, int, float], Rehearsal]
+"""Does so many steps of a way, fewer if they take more than some seconds, and leaves everything as it was."""
 
 
 @dataclass(slots=True)
@@ -107,7 +111,8 @@ class Figures:
     """What is known of a way."""
 
     seconds: float = math.inf
-    """For a step: the least of several medians, for what disturbs only slows."""
+    """For a step: the least of several means. Medians would not see what stalls now and then, as threads do that wait
+    for each other on a busy machine."""
     first: float = 0.0
     """For the first step, compilation included."""
     losses: list[float] = field(default_factory=list)
@@ -116,7 +121,7 @@ class Figures:
     def add(self, rehearsal: Rehearsal) -> None:
         """Take another rehearsal in."""
         self.first = self.first or rehearsal.seconds[0]
-        self.seconds = min(self.seconds, statistics.median(rehearsal.seconds[WARMING:] or rehearsal.seconds))
+        self.seconds = min(self.seconds, statistics.fmean(rehearsal.seconds[WARMING:] or rehearsal.seconds))
         self.losses = max(self.losses, rehearsal.losses, key=len)
 
 
@@ -175,7 +180,8 @@ def choose_plan(
 
     rehearse:   does some steps of a way.
     ways:       what to try; the first is the plain way.
-    steps:      of the whole run: measuring takes about a twentieth of their time at most.
+    steps:      of the whole run: measuring takes about a twentieth of their time, half of it for comparing losses, and
+                before that some steps for the number of threads.
     changes:    fields to try, one after the other, on the fastest of the ways.
     compiling:  whether to try compilation on the fastest, where the run is long enough to pay for it.
     seconds:    the most that measuring takes, compilation aside.
@@ -184,37 +190,47 @@ def choose_plan(
     """
     began = time.perf_counter()
     plain, table = ways[0], dict(known or {})
-    now = Figures()
-    now.add(rehearse(plain, WARMING + 2))
-    if plain not in table or not 1 / ALIKE < now.seconds / table[plain].seconds < ALIKE:
-        table = {plain: now}  # the machine is busier than it was, or less so
 
-    def measure(way: Way, count: int) -> None:
-        table.setdefault(way, Figures()).add(rehearse(way, count))
+    def measure(way: Way, count: int, limit: float = math.inf) -> None:
+        table.setdefault(way, Figures()).add(rehearse(way, count, limit))
 
-    for way in ways:  # threads come first: on a busy machine the wrong number is slower by factors
-        if way not in table and replace(way, threads=plain.threads) == plain:
-            measure(way, WARMING + 2)
-    end = began + min(seconds, SHARE * steps * table[plain].seconds)
-    fastest = _race(list(ways), table, measure, end)
+    # Threads come first: on a busy machine the wrong number is slower by factors, whatever else is done. Fewer of them
+    # come before more, and more may not take much longer.
+    counts = {way.threads: replace(plain, threads=way.threads) for way in sorted(ways, key=lambda way: way.threads)}
+    now: Table = {}
+    for way in counts.values() if plain not in table else [plain]:
+        limit = HOPELESS * (WARMING + 2) * min((now[other].seconds for other in now), default=math.inf)
+        now[way] = Figures()
+        now[way].add(rehearse(way, WARMING + 2, limit))
+    if plain not in table:
+        table = now
+    elif not 1 / ALIKE < now[plain].seconds / table[plain].seconds < ALIKE:
+        return choose_plan(rehearse, ways, steps=steps, changes=changes, compiling=compiling, seconds=seconds)
+    usable = min(table[way].seconds for way in counts.values())
+    ways = [way for way in ways if table[counts[way.threads]].seconds < HOPELESS * usable]
+
+    budget = min(seconds, SHARE * steps * usable)
+    end = time.perf_counter() + budget / 2
+    fastest = _race(ways, table, measure, end)
     for change in changes:
         fastest = _race([fastest, replace(fastest, **change)], table, measure, end)
     if compiling:
         fastest = _compiled(fastest, table, measure, steps)
 
-    notes: list[str] = []
-
     def rank(way: Way) -> float:
         return table[way].seconds * (1.0 if way.is_exact else GAIN)
 
+    exact = min((way for way in table if way.is_exact and not way.compile), key=rank)
+    notes: list[str] = []
     for way in sorted({fastest, *(way for way in table if not way.compile)}, key=rank):
         if way == plain or table[way].seconds * GAIN > table[plain].seconds:
             break
         if not way.is_exact:
-            for one in (way, plain):
+            left = int(budget / 2 / (table[way].seconds + table[exact].seconds))
+            for one in (way, exact):
                 if len(table[one].losses) < RACE:
-                    measure(one, RACE)
-        if way.is_exact or not (worse := _worse(table[way].losses, table[plain].losses)):
+                    measure(one, min(max(left, FEWEST), RACE))
+        if way.is_exact or not (worse := _worse(table[way].losses, table[exact].losses)):
             return Plan(way, table, plain, time.perf_counter() - began, tuple(notes))
         notes.append(f"{way} was faster, but {worse}")
     return Plan(plain, table, plain, time.perf_counter() - began, tuple(notes))

@@ -234,22 +234,23 @@ class Trainer:
                 "one process of several cannot plan", 'measure with one, and give the others plan = "given"'
             )
         batches = self._batches(data, shuffle=True)
+        inputs = next(batches.epoch(0)).inputs
         cores = os.cpu_count() or 1
         plain = Way(threads=self.recipe.threads or torch.get_num_threads())
         ways = candidates(
             plain,
             precisions=precisions if self._players is None else (),
             threads=(1, cores) if self.device.type == "cpu" and not self.recipe.threads else (),
-            pictures=self._players is None and any(x.ndim == 4 for x in batches.inputs),
+            pictures=self._players is None and any(x.ndim == 4 for x in inputs),
         )
         changes = [{"workers": 1}] if batches.transform is not None and cores > 1 else []
-        shapes = [(str(x.dtype), *x.shape[1:]) for x in batches.inputs]
+        shapes = [(str(x.dtype), *x.shape[1:]) for x in inputs]
         key = key_of(
             machine_class(self.device), str(self.network), shapes, batches.batch_size, type(batches).__name__,
             str(self.recipe.optimizer), self.recipe.accumulate, [str(way) for way in ways], changes,
         )  # fmt: skip
         plan = choose_plan(
-            lambda way, steps: self._rehearse(batches, way, steps),
+            lambda way, steps, limit: self._rehearse(batches, way, steps, limit),
             ways,
             steps=self.recipe.epochs * len(batches),
             changes=changes,
@@ -556,7 +557,7 @@ class Trainer:
 
     # Trials, undone when they have been measured.
 
-    def _rehearse(self, batches: Batches, way: Way, steps: int) -> Rehearsal:
+    def _rehearse(self, batches: Batches, way: Way, steps: int, limit: float) -> Rehearsal:
         """Some steps of a way on the real network and batches, timed and then undone."""
         recipe, seconds, losses = self.recipe, list[float](), list[float]()
         self.recipe = way.applied(recipe)
@@ -574,7 +575,7 @@ class Trainer:
                             seconds.append(now - then)
                             losses.append(record.loss)
                             then = now
-                        if len(seconds) >= steps:
+                        if len(seconds) >= steps or sum(seconds) > limit:
                             break
         finally:
             self.recipe = recipe
