@@ -115,7 +115,7 @@ def find_learning_rate(
             lambda batch: _loss_of(trained, criterion, batch, precision),
             build_optimizer(trained, replace(optimizer or OptimizerRecipe(), lr=highest)),
             clipping=copy.deepcopy(clipping),
-            scaler=GradScaler(device.type) if precision == "float16" else None,
+            scaler=GradScaler(device.type, enabled=precision == "float16"),
         )
         losses = _losses_along(ramp, player, batches, device, seed)
     rates, smoothed = ramp[: len(losses)], smooth(losses)

@@ -68,8 +68,9 @@ class Player:
     units: Callable[[Batch], float] | None = None
     """What the loss is the mean over, such as tokens, in a batch; none counts rows, by their weights where there are
     some. Parts of a batch are weighted by it."""
-    scaler: GradScaler | None = None
-    """Scales the loss up before the backward pass and the gradients down after it; float16 needs it."""
+    scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))
+    """Scales the loss up before the backward pass and the gradients down after it; float16 needs one that is enabled.
+    It leaves an update out whose gradients overflowed, and scales less from there."""
     average: Average | None = None
     """A running average of the weights; it follows each update and changes none."""
 
@@ -229,13 +230,11 @@ def train(
                         loss = player.loss(part)
                     if share != 1.0:
                         loss = share * loss
-                    scaled = loss if player.scaler is None else player.scaler.scale(loss)
-                    scaled.backward()  # type: ignore[no-untyped-call]
+                    player.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                     parts.append(loss.detach())
                 loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
                 processes.sum_gradients(parameters[player.name])
-                if player.scaler is not None:
-                    player.scaler.unscale_(player.optimizer)
+                player.scaler.unscale_(player.optimizer)
                 norm = None if player.clipping is None else player.clipping(parameters[player.name])
                 finished = (done + 1) / (epochs * steps)
                 unread.append(_Unread(epoch, step, player.name, loss, norm, rate, batch.rows, finished))
@@ -245,11 +244,8 @@ def train(
                     if bad := next((record for record in records if _is_lost(record, player)), None):
                         yield from records
                         raise _diverged(bad)
-                if player.scaler is None:
-                    player.optimizer.step()
-                else:  # leaves an update out whose gradients overflowed, and scales less from there
-                    player.scaler.step(player.optimizer)
-                    player.scaler.update()
+                player.scaler.step(player.optimizer)
+                player.scaler.update()
                 if player.average is not None:
                     player.average.update()
 
@@ -295,7 +291,7 @@ def _reseed(seed: int, device: torch.device) -> None:
 
 def _is_lost(record: StepRecord, player: Player) -> bool:
     """Whether going on makes no sense; with a scaler, a gradient that overflows is no more than a step left out."""
-    if player.scaler is not None and math.isfinite(record.loss):
+    if player.scaler.is_enabled() and math.isfinite(record.loss):
         return player.scaler.get_scale() < SMALLEST_SCALE
     return not record.is_finite
 

@@ -69,7 +69,7 @@ class Progress:
             "seconds": history.seconds,
             "findings": [finding.to_json() for finding in history.findings],
             "optimizers": {player.name: optimizer_to_tensors(player.optimizer)[1] for player in self.players},
-            "scalers": {p.name: p.scaler.state_dict() for p in self.players if p.scaler is not None},
+            "scalers": {p.name: p.scaler.state_dict() for p in self.players if p.scaler.is_enabled()},
             "norms": {p.name: list(p.clipping.recent) for p in self.players if p.clipping is not None},
             "averages": {p.name: p.average.values() for p in self.players if p.average is not None},
         }
@@ -88,7 +88,7 @@ class Progress:
             for player in self.players:
                 entries, values = tensors[f"optimizer-{player.name}"], state["optimizers"][player.name]
                 optimizer_from_tensors(player.optimizer, entries, values)
-                if player.scaler is not None:
+                if player.scaler.is_enabled():
                     player.scaler.load_state_dict(state["scalers"][player.name])
                 if player.clipping is not None:
                     player.clipping.recent[:] = state["norms"][player.name]

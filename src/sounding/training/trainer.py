@@ -497,7 +497,7 @@ class Trainer:
                 Clipping(recipe.clip_norm, recipe.clip_value, recipe.clip_percentile) if clips else None,
                 parts=recipe.accumulate,
                 units=self._units,
-                scaler=GradScaler(self.device.type) if recipe.precision == "float16" else None,
+                scaler=GradScaler(self.device.type, enabled=recipe.precision == "float16"),
                 average=build_average(self.network, recipe, steps=len(batches), epochs=history.planned),
             )
         ]
