@@ -136,6 +136,15 @@ def sharded(folder: Path) -> Outcome:
     return fit(network_of(nn.BatchNorm1d(8)), rows_of(ROWS), **settings)
 
 
+def narrow(folder: Path) -> Outcome:
+    """FSDP2 in the precision of everyday use, which goes other ways in PyTorch."""
+    batches = rows_of(ROWS)
+    assert batches.target is not None
+    batches.inputs, batches.target = (batches.inputs[0].float(),), batches.target.float()
+    trainer = Trainer(network_of().float(), loss="mse", epochs=EPOCHS, lr=0.1, sharding="full", progress=False)
+    return trainer.network, trainer.fit(batches), batches
+
+
 def stopped(folder: Path) -> Outcome:
     """As `sharded`, interrupted in the second epoch by a signal to the last process alone."""
     settings = {"optimizer": "adamw", "clip_norm": 0.2, "sharding": "full", "checkpoints": folder}
@@ -155,7 +164,8 @@ def resumed(folder: Path) -> Outcome:
 
 
 CASES: dict[str, Callable[[Path], Outcome]] = {
-    case.__name__: case for case in (plain, weighted, normalized, early, drawing, players, sharded, stopped, resumed)
+    case.__name__: case
+    for case in (plain, weighted, normalized, early, drawing, players, sharded, narrow, stopped, resumed)
 }
 
 

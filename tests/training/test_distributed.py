@@ -30,7 +30,7 @@ from sounding.training import distributed
 from sounding.training.distributed import Processes, check_together
 from sounding.training.loop import Player
 
-SAME = ["plain", "weighted", "normalized", "early", "players", "sharded"]
+SAME = ["plain", "weighted", "normalized", "early", "players", "sharded", "narrow"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(distributed.__file__).parents[2])}
 
@@ -78,9 +78,10 @@ def test_the_result_is_that_of_one_process(launch: Launch, case: str, count: int
     for rank in range(count):
         theirs, told = _together.outcome(case, launch(count) / case, rank)
         # Adam divides the gradient by its own size, and that of a bias before a batch norm is all rounding.
-        assert differ(weights, theirs) < (1e-8 if case == "sharded" else 1e-13)
-        assert told["losses"] == pytest.approx(story["losses"], rel=1e-8)
-        assert told["validation"] == [pytest.approx(values, rel=1e-8) for values in story["validation"]]
+        limit = {"sharded": 1e-8, "narrow": 1e-5}.get(case, 1e-13)
+        assert differ(weights, theirs) < limit
+        assert told["losses"] == pytest.approx(story["losses"], rel=10 * limit)
+        assert told["validation"] == [pytest.approx(values, rel=10 * limit) for values in story["validation"]]
         assert (told["best"], told["ending"]) == (story["best"], story["ending"])
 
 

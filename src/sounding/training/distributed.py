@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import gc
 import json
 import os
 import secrets
@@ -66,13 +67,17 @@ class Processes:
     (True, [True, False], tensor([1., 1.]))
     """
 
-    def __init__(self, rank: int = 0, count: int = 1, group: dist.ProcessGroup | None = None) -> None:
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
         self.idle = False
         """Whether the share of the present batch is empty: what is computed from it must count nowhere."""
-        self.group = group
         self._engine: DistributedDataParallel | None = None
         self._sums_itself = False
+
+    @property
+    def group(self) -> dist.ProcessGroup | None:
+        """By which the CPUs talk."""
+        return None if self.count == 1 else _control_group()
 
     @property
     def first(self) -> bool:
@@ -237,7 +242,7 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=count)
         atexit.register(_leave)
         _share_cores()
-    processes = Processes(dist.get_rank(), dist.get_world_size(), _control_group())
+    processes = Processes(dist.get_rank(), dist.get_world_size())
     return (processes if processes.count > 1 else Processes()), device
 
 
@@ -308,8 +313,12 @@ def _control_group() -> dist.ProcessGroup:
 
 
 def _leave() -> None:
+    """Let threads come to rest: one of gloo that wants the interpreter while that ends would abort the process."""
+    _control_group.cache_clear()
+    gc.collect()  # engines are in cycles
     if dist.is_initialized():
         dist.destroy_process_group()
+    time.sleep(0.05)  # PyTorch keeps the threads of the first group; they have but tensors of the last sum to let go
 
 
 def _share_cores() -> None:
@@ -441,7 +450,8 @@ def _sharded(network: nn.Module, count: int) -> nn.Module:
     fully_shard(network, mesh=mesh)
     for module in network.modules():
         if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)  # a sum, not a mean
+            module.set_gradient_divide_factor(1.0)  # a sum, not a mean; and as one to gloo, too
+            module.set_force_sum_reduction_for_comms(True)
     return network
 
 
