@@ -161,7 +161,7 @@ def fit_command(folder: Path, out: str) -> list[str]:
         "--target",
         "y",
         "--epochs",
-        "40",
+        "20",
         "--out",
         str(folder / out),
     ]
