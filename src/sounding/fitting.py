@@ -230,7 +230,7 @@ def _prepared(processes: Processes, source: object, settings: Mapping[str, Any],
 
 
 def _precisions(prepared: Prepared) -> Sequence[str]:
-    """What the plan may choose from: a number in bfloat16 has no more than three digits, and tables are made of them."""
+    """What the plan may choose from: numbers, of which tables are made, have no more than three digits in bfloat16."""
     tabular = {block.form for block in prepared.schema.blocks()} <= {"numbers", "categories"}
     return ("float32",) if tabular or prepared.recipe.task == "regression" else ("float32", "bfloat16")
 

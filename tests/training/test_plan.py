@@ -29,7 +29,7 @@ class Clock:
     """A machine whose steps take what a function says; nobody waits."""
 
     def __init__(self, seconds, monkeypatch, losses=lambda way, step: 1.0 + 0.1 * (step % 5)):
-        self.now, self.seconds, self.losses = 0.0, seconds, losses
+        self.now, self.seconds, self.losses, self.busy = 0.0, seconds, losses, 1.0
         self.rehearsed: list[Way] = []
         monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
 
@@ -39,7 +39,8 @@ class Clock:
         steps = min(steps, max(int(limit / each), 1)) if limit < math.inf else steps
         first = 20.0 if way.compile and self.rehearsed.count(way) == 1 else 0.0
         self.now += steps * each + first
-        return Rehearsal([first + each] + [each] * (steps - 1), [self.losses(way, step) for step in range(steps)])
+        seconds = [first + each] + [each] * (steps - 1)
+        return Rehearsal(seconds, [self.losses(way, step) for step in range(steps)], self.busy)
 
 
 def seconds_of(way: Way) -> float:
@@ -72,10 +73,18 @@ def test_the_fastest_is_taken_within_a_twentieth_of_the_run(monkeypatch):
 
 def test_a_hopeless_number_of_threads_costs_little_and_is_tried_with_nothing_else(monkeypatch):
     clock = Clock(lambda way: 100 * seconds_of(way) if way.threads == 2 else seconds_of(way), monkeypatch)
+    clock.busy = 0.2
     plan = choose_plan(clock, ways(), steps=1000)
     assert plan.way == replace(PLAIN, threads=1, precision="bfloat16")
-    assert [way for way in clock.rehearsed if way.threads == 2] == [PLAIN]
-    assert clock.now < 1.0 + 0.05 * 1000 * 0.01
+    assert {way for way in clock.rehearsed if way.threads == 2} == {PLAIN}
+    assert clock.now < 0.05 * 1000 * 1.0
+
+
+def test_a_short_run_of_large_steps_tries_what_promises_most(monkeypatch):
+    clock = Clock(lambda way: 10 * seconds_of(way), monkeypatch)
+    plan = choose_plan(clock, ways(), steps=100)
+    assert plan.way == replace(PLAIN, precision="bfloat16")
+    assert clock.now < 0.06 * 100 * 0.1
 
 
 @pytest.mark.parametrize("steps", [30, 200, 1000, 5000])
@@ -128,7 +137,8 @@ def test_known_compilation_is_taken_as_soon_as_it_saves_its_own_time(monkeypatch
         clock = Clock(seconds_of, monkeypatch)
         plan = choose_plan(clock, ways(), steps=steps, compiling=True, known=table)
         assert plan.way.compile is pays
-        assert set(clock.rehearsed) <= {PLAIN, plan.way}  # their losses, where they were not compared before
+        compared = {plan.way, replace(PLAIN, threads=1)}  # their losses, where they were not
+        assert set(clock.rehearsed) <= {PLAIN, *compared}
 
 
 def test_what_is_known_is_measured_again_when_the_machine_has_changed(monkeypatch):

@@ -29,16 +29,20 @@ GAIN = 1.03
 """How many times faster than the plain way a way must be: less is noise."""
 BEHIND = 1.25
 """A way this many times slower than the fastest leaves the race."""
+WARMING = 2
+"""Steps that choose kernels and fill caches, and are not counted; one in runs too short for more."""
+BUSY = 0.8
+"""Below this share of its threads' time in which a step computes, other programs hold it up."""
+QUICK = 0.02
+"""Seconds below which a step is small: its number of threads may matter more than anything else."""
 HOPELESS = 3.0
 """A number of threads this many times slower than another is tried with nothing else."""
-WARMING = 2
-"""Steps that choose kernels and fill caches, and are not counted."""
 ALIKE = 1.5
 """Figures that are kept count as long as the plain way is within this factor of its own."""
-FEWEST = 4
-"""Steps in which losses are compared in the shortest run,"""
 RACE = 24
-"""and in a long one."""
+"""Steps in which losses are compared, where the run is long enough."""
+TOLERANCE = 0.01
+"""Fraction of the loss by which it may be higher whatever the noise."""
 COMPILING = 15.0
 """Seconds that compilation is expected to take before it was ever tried."""
 KEPT_DAYS = 30.0
@@ -100,6 +104,8 @@ class Rehearsal(NamedTuple):
     seconds: list[float]
     """Of each step."""
     losses: list[float]
+    busy: float = 1.0
+    """The share of its threads' time in which it computed."""
 
 
 Rehearse = Callable[[Way, int, float], Rehearsal]
@@ -121,7 +127,8 @@ class Figures:
     def add(self, rehearsal: Rehearsal) -> None:
         """Take another rehearsal in."""
         self.first = self.first or rehearsal.seconds[0]
-        self.seconds = min(self.seconds, statistics.fmean(rehearsal.seconds[WARMING:] or rehearsal.seconds))
+        counted = rehearsal.seconds[WARMING:] or rehearsal.seconds[1:] or rehearsal.seconds
+        self.seconds = min(self.seconds, statistics.fmean(counted))
         self.losses = max(self.losses, rehearsal.losses, key=len)
 
 
@@ -155,15 +162,16 @@ class Plan:
 
 
 def candidates(plain: Way, *, precisions: Sequence[str], threads: Sequence[int], pictures: bool) -> list[Way]:
-    """Every pairing of threads, arithmetic and memory layout, the plain way first."""
-    arithmetic = [("float32", "highest"), ("float32", "medium")]
-    arithmetic += [(precision, "highest") for precision in precisions if precision != "float32"]
-    layouts = (False, True) if pictures else (False,)
-    pairs = itertools.product(dict.fromkeys((plain.threads, *threads)), arithmetic, layouts)
-    return [
+    """Every pairing of threads, arithmetic and memory layout: the plain way, then those that are mostly the fastest."""
+    reduced = [(precision, "highest") for precision in precisions if precision != "float32"]
+    arithmetic = [*reduced, ("float32", "medium"), ("float32", "highest")]
+    layouts = (True, False) if pictures else (False,)
+    pairs = itertools.product(dict.fromkeys((plain.threads, *threads)), layouts, arithmetic)
+    ways = [
         replace(plain, threads=count, precision=precision, float32_matmul=matmul, channels_last=last)
-        for count, (precision, matmul), last in pairs
+        for count, last, (precision, matmul) in pairs
     ]
+    return [plain, *(way for way in ways if way != plain)]
 
 
 def choose_plan(
@@ -179,9 +187,9 @@ def choose_plan(
     """Measure ways to train in turns, and take the fastest whose losses are those of the plain way.
 
     rehearse:   does some steps of a way.
-    ways:       what to try; the first is the plain way.
-    steps:      of the whole run: measuring takes about a twentieth of their time, half of it for comparing losses, and
-                before that some steps for the number of threads.
+    ways:       what to try; the first is the plain way, the rest in the order in which they promise most.
+    steps:      of the whole run: after two steps the plain way, measuring takes a twentieth of their time at most; the
+                shorter that is, the fewer ways it tries in fewer steps.
     changes:    fields to try, one after the other, on the fastest of the ways.
     compiling:  whether to try compilation on the fastest, where the run is long enough to pay for it.
     seconds:    the most that measuring takes, compilation aside.
@@ -190,27 +198,20 @@ def choose_plan(
     """
     began = time.perf_counter()
     plain, table = ways[0], dict(known or {})
+    first, now = rehearse(plain, 2, math.inf), Figures()
+    now.add(first)
+    if plain not in table or not 1 / ALIKE < now.seconds / table[plain].seconds < ALIKE:
+        table = {plain: now}  # the machine is busier than it was, or less so
+    end = time.perf_counter() + min(seconds, SHARE * steps * now.seconds)
 
-    def measure(way: Way, count: int, limit: float = math.inf) -> None:
+    def measure(way: Way, count: int) -> None:
+        """Some steps, fewer of them if they are slower by far than the fastest so far."""
+        best = min(figures.seconds for figures in table.values())
+        limit = math.inf if way.compile else HOPELESS * count * best
         table.setdefault(way, Figures()).add(rehearse(way, count, limit))
 
-    # Threads come first: on a busy machine the wrong number is slower by factors, whatever else is done. Fewer of them
-    # come before more, and more may not take much longer.
-    counts = {way.threads: replace(plain, threads=way.threads) for way in sorted(ways, key=lambda way: way.threads)}
-    now: Table = {}
-    for way in counts.values() if plain not in table else [plain]:
-        limit = HOPELESS * (WARMING + 2) * min((now[other].seconds for other in now), default=math.inf)
-        now[way] = Figures()
-        now[way].add(rehearse(way, WARMING + 2, limit))
-    if plain not in table:
-        table = now
-    elif not 1 / ALIKE < now[plain].seconds / table[plain].seconds < ALIKE:
-        return choose_plan(rehearse, ways, steps=steps, changes=changes, compiling=compiling, seconds=seconds)
-    usable = min(table[way].seconds for way in counts.values())
-    ways = [way for way in ways if table[counts[way.threads]].seconds < HOPELESS * usable]
-
-    budget = min(seconds, SHARE * steps * usable)
-    end = time.perf_counter() + budget / 2
+    if first.busy < BUSY or now.seconds < QUICK:
+        ways = _threads_first(ways, table, measure)
     fastest = _race(ways, table, measure, end)
     for change in changes:
         fastest = _race([fastest, replace(fastest, **change)], table, measure, end)
@@ -225,27 +226,47 @@ def choose_plan(
     for way in sorted({fastest, *(way for way in table if not way.compile)}, key=rank):
         if way == plain or table[way].seconds * GAIN > table[plain].seconds:
             break
-        if not way.is_exact:
-            left = int(budget / 2 / (table[way].seconds + table[exact].seconds))
-            for one in (way, exact):
-                if len(table[one].losses) < RACE:
-                    measure(one, min(max(left, FEWEST), RACE))
-        if way.is_exact or not (worse := _worse(table[way].losses, table[exact].losses)):
+        if way.is_exact:
+            return Plan(way, table, plain, time.perf_counter() - began, tuple(notes))
+        for one in (way, exact):
+            left = int((end - time.perf_counter()) / (table[way].seconds + table[exact].seconds))
+            if len(table[one].losses) < min(left, RACE):
+                measure(one, min(left, RACE))
+        if not (worse := _worse(table[way].losses, table[exact].losses)):
             return Plan(way, table, plain, time.perf_counter() - began, tuple(notes))
         notes.append(f"{way} was faster, but {worse}")
     return Plan(plain, table, plain, time.perf_counter() - began, tuple(notes))
 
 
+def _threads_first(ways: Sequence[Way], table: Table, measure: Callable[[Way, int], None]) -> list[Way]:
+    """The ways with those of the fastest number of threads first, and without those of a hopeless one.
+
+    On a busy machine the wrong number is slower by factors, whatever else is done.
+    """
+    twins = {way.threads: replace(ways[0], threads=way.threads) for way in ways}
+    for twin in twins.values():
+        if twin not in table:
+            measure(twin, WARMING + 2)
+    seconds = {count: table[twin].seconds for count, twin in twins.items()}
+    hopeful = [way for way in ways if seconds[way.threads] < HOPELESS * min(seconds.values())]
+    return sorted(hopeful, key=lambda way: seconds[way.threads])
+
+
 def _race(ways: Sequence[Way], table: Table, measure: Callable[[Way, int], None], end: float) -> Way:
     """The fastest of some ways; while there is time they go in turns, each round longer, and the slow ones leave."""
     running = list(ways) if any(way not in table for way in ways) else []
-    count = WARMING + 2
-    while len(running) > 1 and count <= RACE and time.perf_counter() < end:
-        for way in running:
-            if time.perf_counter() < end:
+    a_step = min((table[way].seconds for way in ways if way in table), default=0.0)
+    each = (end - time.perf_counter()) / max(len(running) * a_step, 1e-9)  # steps for which there is time
+    count = WARMING + 2 if each > WARMING + 2 else 2
+    new = [way for way in running if way not in table]
+    while len(running) > 1 and count <= RACE:
+        for way in new or running:
+            if time.perf_counter() + count * a_step < end:
                 measure(way, count)
-        best = min(table[way].seconds for way in running if way in table)
-        running = [way for way in running if way in table and table[way].seconds < BEHIND * best]
+        new = []
+        running = [way for way in running if way in table]
+        best = min((table[way].seconds for way in running), default=0.0)
+        running = [way for way in running if table[way].seconds < BEHIND * best]
         count *= 2
     return min((way for way in ways if way in table), key=lambda way: table[way].seconds, default=ways[0])
 
@@ -273,7 +294,7 @@ def _worse(losses: Sequence[float], plain: Sequence[float]) -> str:
         return "its loss was not finite"
     difference = statistics.fmean(one - other for one, other in pairs)
     noise = statistics.pstdev([other for _, other in pairs]) / math.sqrt(len(pairs))
-    if difference > 2 * noise:
+    if difference > max(2 * noise, TOLERANCE * abs(statistics.fmean(other for _, other in pairs))):
         return f"its loss was higher by {difference:.2g} after {len(pairs)} steps (noise: {noise:.2g})"
     return ""
 

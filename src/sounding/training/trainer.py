@@ -567,7 +567,7 @@ class Trainer:
                 self.network.train()
                 run = self._begin(self._prepared_ahead(batches), None)
                 with self._undone(run.players):
-                    then = time.perf_counter()
+                    then, computing = time.perf_counter(), time.process_time()
                     records = self._records(run, epochs=-(-steps // len(batches)), position=Position())
                     for record in records:
                         if isinstance(record, StepRecord) and record.player == run.players[-1].name:
@@ -577,10 +577,12 @@ class Trainer:
                             then = now
                         if len(seconds) >= steps or sum(seconds) > limit:
                             break
+                    computing = time.process_time() - computing
         finally:
             self.recipe = recipe
             self._place_network()
-        return Rehearsal(seconds, losses)
+        busy = computing / (sum(seconds) * max(way.threads, 1)) if self.device.type == "cpu" else 1.0
+        return Rehearsal(seconds, losses, busy)
 
     @contextmanager
     def _undone(self, players: Sequence[Player]) -> Iterator[None]:
