@@ -233,6 +233,8 @@ def test_sigterm_saves_and_resume_ends_in_the_same_bits(flowers: Path, tmp_path:
         "40",
         "--set",
         "training.patience=0",
+        "--plan",
+        "reference",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     alone = subprocess.run(

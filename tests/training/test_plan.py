@@ -82,10 +82,10 @@ def test_a_hopeless_number_of_threads_costs_little_and_is_tried_with_nothing_els
 
 def test_a_short_run_of_large_steps_tries_what_promises_most(monkeypatch):
     clock = Clock(lambda way: 10 * seconds_of(way), monkeypatch)
-    plan = choose_plan(clock, ways(), steps=100)
-    assert plan.way.precision == "bfloat16"
+    plan = choose_plan(clock, ways(), steps=60)
+    assert plan.way == replace(PLAIN, precision="bfloat16")
     assert len(plan.table) < len(ways())
-    assert clock.now < 2 * 0.1 + 0.06 * 100 * 0.1
+    assert clock.now < 2 * 0.1 + 0.06 * 60 * 0.1
 
 
 @pytest.mark.parametrize("steps", [30, 200, 1000, 5000])
