@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sounding.batches import Batch, Batches
-from sounding.errors import UserError
+from sounding.errors import InterruptedRunError, UserError
 from sounding.recipe import OptimizerRecipe, TrainingRecipe
 from sounding.training import Trainer
 from sounding.training.checkpoint import load, load_newest
+from sounding.training.interruption import StopRequested
 from sounding.training.loop import Player, StepRecord, train
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -321,6 +322,27 @@ def test_a_batch_that_does_not_fit_passes_in_parts():
     assert trainer.recipe.accumulate == 4
     assert [finding.evidence["parts"] for finding in history.findings if finding.rule == "batch-in-parts"] == [4]
     assert all(a.equal(b) for a, b in zip(module.state_dict().values(), expected.state_dict().values(), strict=True))
+
+
+def test_a_run_in_parts_is_resumed_in_parts(tmp_path):
+    def build(rows: int, **more) -> Trainer:
+        return Trainer(hungry(rows), lr=0.1, epochs=3, batch_size=32, progress=False, **more)
+
+    def stop(record: object) -> None:
+        if isinstance(record, StepRecord) and (record.epoch, record.step) == (1, 1):
+            raise StopRequested
+
+    alone, stopped, resumed = (
+        build(10),
+        build(10, checkpoints=tmp_path, onlookers=[stop]),
+        build(10, checkpoints=tmp_path),
+    )
+    alone.fit((X, Y))
+    with pytest.raises(InterruptedRunError):
+        stopped.fit((X, Y))
+    resumed.fit((X, Y), resume=True)
+    pairs = zip(resumed.network.state_dict().values(), alone.network.state_dict().values(), strict=True)
+    assert all(ours.equal(theirs) for ours, theirs in pairs)
 
 
 def test_memory_that_never_suffices_is_told_in_one_line():

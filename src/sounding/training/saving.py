@@ -1,9 +1,9 @@
-"""What a checkpoint of a trainer holds, and what must be the same when it is taken up again."""
+"""What a checkpoint of a trainer holds, how it is saved and taken up, and what must be the same then."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from sounding.batches import Batches
-from sounding.errors import DamagedError, RecipeError
+from sounding.errors import DamagedError, InterruptedRunError, RecipeError, UserError
 from sounding.finding import Finding
 from sounding.recipe import TrainingRecipe
 from sounding.training.checkpoint import (
     Checkpoint,
+    Writer,
     check_tensors,
+    load,
+    load_newest,
     optimizer_from_tensors,
     optimizer_to_tensors,
 )
+from sounding.training.distributed import Processes, load_shards, save_shards, state_of_shards
 from sounding.training.history import History
 from sounding.training.loop import EpochRecord, Player, Position
 from sounding.training.machine import machine_class
+from sounding.training.plan import Way
 
 
 @dataclass(slots=True)
@@ -101,16 +106,13 @@ class Progress:
         except (KeyError, TypeError) as error:
             raise DamagedError(f"this is no checkpoint of a trainer: {error}", file=found.folder) from None
 
-    def settings(self, recipe: TrainingRecipe, seed: int, schedule: str, monitor: str) -> dict[str, Any]:
+    def settings(self, recipe: TrainingRecipe) -> dict[str, Any]:
         """What must not change when a run is resumed, as plain JSON values."""
         settings: dict[str, Any] = {
             "rows": self.batches.rows,
             "validation rows": 0 if self.held_out is None else self.held_out.rows,
             "batch_size": self.batches.batch_size,
             "shuffle": self.batches.shuffle,
-            "seed": seed,
-            "schedule": schedule,
-            "monitor": monitor,
             **{name: getattr(recipe, name) for name in UNCHANGING},
         }
         for player in self.players:
@@ -134,6 +136,117 @@ UNCHANGING = (
 """Fields of the recipe on which the bits of a result depend."""
 
 
+REQUIRED = {"position", "settings", "way", "environment", "planned", "findings"}
+"""What is looked at in a checkpoint before anything is restored from it."""
+
+
+class Saver:
+    """Saves the progress of a trainer, and takes a saved one up: a context manager around a training.
+
+    folder:    none, and nothing is saved.
+    settings:  what must not change when the run is resumed, beside what the progress says: seed, schedule, monitor.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        recipe: TrainingRecipe,
+        device: torch.device,
+        processes: Processes,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.folder, self.recipe, self.processes, self._settings = folder, recipe, processes, settings
+        self._device = device
+        writes = folder is not None and processes.first
+        self._writer = Writer(folder, keep=recipe.keep_checkpoints) if folder is not None and writes else None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(*error)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a checkpoint can be saved now without waiting for the one before it."""
+        return self._writer is not None and not self._writer.busy
+
+    def save(self, run: Progress, *, labels: Sequence[str] = (), wait: bool = True) -> Path | None:
+        """Save everything; without waiting, it is copied now and written while training goes on."""
+        if self.folder is None:
+            return None
+        state = {
+            **run.values(),
+            "settings": {**self._settings, **run.settings(self.recipe)},
+            "way": asdict(Way.of(self.recipe)),
+            "environment": self._environment(),
+        }
+        keep, place = self.recipe.keep_checkpoints, None
+        if self.recipe.sharding == "full":
+            return save_shards(self.folder, run.tensors(), state, keep=keep, processes=self.processes)
+        if self._writer is not None and wait:
+            place = self._writer.save_now(run.tensors(), state, labels=labels)
+        elif self._writer is not None:
+            self._writer.save(run.tensors(), state, labels=labels)
+        if wait:
+            self.processes.wait()
+        return place
+
+    def save_and_explain(self, run: Progress) -> InterruptedRunError:
+        """Save, and say where training stands and how to go on."""
+        place = self.save(run)
+        where = f"in epoch {run.position.epoch + 1}, after step {run.position.step}"
+        if place is None:
+            return InterruptedRunError(
+                f"interrupted {where}; nothing was saved, for no folder for checkpoints was given"
+            )
+        return InterruptedRunError(f"interrupted {where}; saved to {place}; go on with fit(..., resume=True)")
+
+    def take_up(self, run: Progress, found: Checkpoint) -> None:
+        """Go on from a checkpoint; another machine is noted.
+
+        Raises:
+            RecipeError: naming the settings that differ.
+            DamagedError: if it is of another network, or of something else altogether.
+        """
+        refuse_changes(found.state["settings"], {**self._settings, **run.settings(self.recipe)}, self.folder)
+        if self.recipe.sharding == "full":
+            found = replace(found, tensors=load_shards(found.folder, run.place_of, self.processes))
+        run.restore(found)
+        now, then = self._environment(), found.state["environment"]
+        differ = {name: (then[name], now.get(name)) for name in then if then[name] != now.get(name)}
+        if found.state["planned"] != run.history.planned:
+            differ["epochs"] = (found.state["planned"], run.history.planned)
+        if differ:
+            run.history.findings.append(moved_elsewhere(differ))
+
+    def _environment(self) -> dict[str, Any]:
+        """What the last bits of a result depend on beside the settings."""
+        threads = torch.get_num_threads()
+        return {**machine_class(self._device), "threads": threads, "processes": self.processes.count}
+
+
+def newest(folder: Path | None, recipe: TrainingRecipe, processes: Processes) -> Checkpoint | None:
+    """The newest whole checkpoint of a trainer; none where there is none, or training had not begun.
+
+    Raises:
+        RecipeError: if no folder was given.
+        DamagedError: if every checkpoint is damaged, or the newest is not of a trainer.
+        UserError: if several processes do not see the same one.
+    """
+    if folder is None:
+        raise RecipeError("there is nothing to resume from", "give the trainer a folder for checkpoints")
+    found = load_newest(folder, state_of_shards if recipe.sharding == "full" else load)
+    if found is None:
+        return None
+    if processes.agreed(found.folder.name) != found.folder.name:
+        raise UserError("not all processes see the same files here", "use a folder that all share", file=found.folder)
+    if not found.state.keys() >= REQUIRED:
+        raise DamagedError("this is no checkpoint of a trainer", file=found.folder)
+    return found if Position(**found.state["position"]) != Position() else None
+
+
 def refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any], file: Path | None) -> None:
     """Compare the settings of a run with those that it is to be resumed with.
 
@@ -148,11 +261,6 @@ def refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any], file: Path |
             "resume it with the same ones, or start a new one",
             file=file,
         )
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the last bits of a result depend on beside the settings."""
-    return {**machine_class(device), "threads": torch.get_num_threads()}
 
 
 def moved_elsewhere(differ: Mapping[str, Sequence[Any]]) -> Finding:

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -20,14 +20,14 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from sounding.batches import Batch, Batches
-from sounding.errors import DamagedError, DataError, InterruptedRunError, RecipeError, UserError, nearest
+from sounding.errors import DataError, RecipeError, UserError, nearest
 from sounding.finding import Finding, Remedy
 from sounding.recipe import TrainingRecipe
 from sounding.training.averaging import ExponentialMovingAverage, build_average, recompute_batch_norm
-from sounding.training.checkpoint import Checkpoint, Writer, load, load_newest
+from sounding.training.checkpoint import Checkpoint
 from sounding.training.clipping import Clipping
 from sounding.training.compilation import compiled
-from sounding.training.distributed import check_together, join, load_shards, save_shards, state_of_shards
+from sounding.training.distributed import check_together, join
 from sounding.training.gradients import checkpoint_activations
 from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
@@ -47,7 +47,7 @@ from sounding.training.plan import (
 )
 from sounding.training.progress import ProgressBar
 from sounding.training.regularization import add_noise, penalty
-from sounding.training.saving import Progress, environment, moved_elsewhere, refuse_changes
+from sounding.training.saving import Progress, Saver, newest
 from sounding.training.schedule_free import ScheduleFreeAdamW
 from sounding.training.schedules import Schedule, build_schedule, plateau_factor
 
@@ -62,8 +62,8 @@ TRIAL = 0.02
 """Fraction of a time limit spent on measuring how long a step takes."""
 MARGIN = 0.95
 """Fraction of a time limit that is planned for: the rest absorbs what the trial did not see."""
-REQUIRED = {"position", "settings", "way", "environment", "planned"}
-"""What is looked at in a checkpoint before anything is restored from it."""
+IN_PARTS = "batch-in-parts"
+"""The rule of the finding that memory did not suffice for a whole batch."""
 BATCH_NORMS = nn.modules.batchnorm._NormBase
 EVALUATION_FACTOR = 4
 """Evaluation keeps no activations for a backward pass, so its batches can be larger by this factor."""
@@ -149,7 +149,6 @@ class Trainer:
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
         self._compiled: dict[Way, Callable[[Batch], Tensor]] = {}
         self._signals = Signals()
-        self._writer: Writer | None = None
         self._engine: nn.Module | None = None
         """What is called in the place of the network while several processes train it."""
 
@@ -176,7 +175,7 @@ class Trainer:
         batches = self._batches(data, shuffle=True)
         held_out = None if validation is None else self._batches(validation, shuffle=False)
         batches, held_out = self._share(batches), None if held_out is None else self._share(held_out)
-        found = self._newest() if resume else None
+        found = newest(self.checkpoints, self.recipe, self.processes) if resume else None
         if self.recipe.plan == "measure" and self.processes.count == 1:
             if found is not None:
                 self.recipe = Way(**found.state["way"]).applied(self.recipe)
@@ -187,7 +186,7 @@ class Trainer:
             Signals() as self._signals,
             self._joined(),
             self._recomputing(),
-            self._writing() as self._writer,
+            self._saver() as saver,
         ):
             self.network.train()
             run = self._begin(self._prepared_ahead(batches), held_out)
@@ -202,12 +201,12 @@ class Trainer:
                 )
             try:
                 if found is not None:
-                    self._take_up(run, found)
+                    self._take_up(run, found, saver)
                 elif self.recipe.time > 0:
                     self._plan_epochs(run)
-                self._train(run)
+                self._train(run, saver)
             except StopRequested:
-                raise self._save_and_explain(run) from None
+                raise saver.save_and_explain(run) from None
             self._settle(run)
         return run.history
 
@@ -261,7 +260,7 @@ class Trainer:
         self.recipe = plan.way.applied(self.recipe)
         return plan
 
-    def _train(self, run: Progress) -> None:
+    def _train(self, run: Progress, saver: Saver) -> None:
         """Turn records into history, checkpoints and an ending."""
         history, began, saved = run.history, time.monotonic() - run.history.seconds, time.monotonic()
         over = ending = history.over(self.recipe, self.monitor)
@@ -281,17 +280,32 @@ class Trainer:
                     ending = history.over(self.recipe, self.monitor)
                 for onlooker in onlookers:
                     onlooker(record)
-                is_time = self._writer is not None and not self._writer.busy
-                is_time = is_time and time.monotonic() - saved > self.recipe.checkpoint_every
+                is_time = saver.is_free and time.monotonic() - saved > self.recipe.checkpoint_every
                 stop, is_time = self.processes.any(self._signals.arrived, is_time)
                 if stop:
                     raise StopRequested
                 if is_time or labels:
-                    self._save(run, labels=labels, wait=False)
+                    saver.save(run, labels=labels, wait=False)
                     saved = time.monotonic()
         history.ending = ending
         if not over:
-            self._save(run)
+            saver.save(run)
+
+    def _saver(self) -> Saver:
+        own = self._own_schedule
+        schedule = getattr(own, "__name__", "") if own is not None else self.recipe.schedule
+        settings = {"seed": self.seed, "schedule": schedule, "monitor": self.monitor}
+        return Saver(self.checkpoints, self.recipe, self.device, self.processes, settings)
+
+    def _take_up(self, run: Progress, found: Checkpoint, saver: Saver) -> None:
+        """Become what was saved, after taking over what the run that saved it found out about time and memory."""
+        if self.recipe.time > 0:  # the epochs were cut to the time there was, and the schedule made for them
+            run.history.planned = found.state["planned"]
+        for finding in found.state["findings"]:
+            if finding["rule"] == IN_PARTS:
+                self.recipe = replace(self.recipe, accumulate=finding["evidence"]["parts"])
+        run.players = self._build_players(run.batches, run.history)
+        saver.take_up(run, found)
 
     def _within_memory(self, run: Progress) -> Iterator[StepRecord | EpochRecord]:
         """The records of the whole run; where its first batch does not fit into memory, it passes in parts.
@@ -321,10 +335,10 @@ class Trainer:
                 buffer.copy_(value)
             self.recipe = replace(self.recipe, accumulate=2 * parts)
             run.players = self._build_players(run.batches, run.history)
-            run.history.findings = [f for f in run.history.findings if f.rule != "batch-in-parts"]
+            run.history.findings = [f for f in run.history.findings if f.rule != IN_PARTS]
             run.history.findings.append(
                 Finding(
-                    rule="batch-in-parts",
+                    rule=IN_PARTS,
                     severity="info",
                     title=f"a batch did not fit into memory: it passes in {2 * parts} parts",
                     evidence={"batch_size": run.batches.batch_size, "parts": 2 * parts},
@@ -643,84 +657,6 @@ class Trainer:
                     ),
                 )
             )
-
-    # Checkpoints.
-
-    def _settings(self, run: Progress) -> dict[str, Any]:
-        own = self._own_schedule
-        schedule = getattr(own, "__name__", "") if own is not None else self.recipe.schedule
-        return run.settings(self.recipe, self.seed, schedule, self.monitor)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Writer | None]:
-        """What writes checkpoints beside the training, where there is a folder for them."""
-        if self.checkpoints is None or not self.processes.first:
-            yield None
-            return
-        with Writer(self.checkpoints, keep=self.recipe.keep_checkpoints) as writer:
-            yield writer
-
-    def _save(self, run: Progress, *, labels: Sequence[str] = (), wait: bool = True) -> Path | None:
-        """Save everything; without waiting, it is copied now and written while training goes on."""
-        if self.checkpoints is None:
-            return None
-        state = {
-            **run.values(),
-            "settings": self._settings(run),
-            "way": asdict(Way.of(self.recipe)),
-            "environment": self._environment(),
-        }
-        keep, place = self.recipe.keep_checkpoints, None
-        if self.recipe.sharding == "full":
-            return save_shards(self.checkpoints, run.tensors(), state, keep=keep, processes=self.processes)
-        if self._writer is not None and wait:
-            place = self._writer.save_now(run.tensors(), state, labels=labels)
-        elif self._writer is not None:
-            self._writer.save(run.tensors(), state, labels=labels)
-        if wait:
-            self.processes.wait()
-        return place
-
-    def _environment(self) -> dict[str, Any]:
-        return {**environment(self.device), "processes": self.processes.count}
-
-    def _newest(self) -> Checkpoint | None:
-        if self.checkpoints is None:
-            raise RecipeError("there is nothing to resume from", "give the trainer a folder for checkpoints")
-        found = load_newest(self.checkpoints, state_of_shards if self.recipe.sharding == "full" else load)
-        if found is not None and self.processes.agreed(found.folder.name) != found.folder.name:
-            raise UserError(
-                "not all processes see the same files here", "use a folder that all share", file=found.folder
-            )
-        if found is not None and not found.state.keys() >= REQUIRED:
-            raise DamagedError("this is no checkpoint of a trainer", file=found.folder)
-        # A run stopped before its first step is begun as if it never was.
-        return found if found is not None and Position(**found.state["position"]) != Position() else None
-
-    def _take_up(self, run: Progress, found: Checkpoint) -> None:
-        """Go on from a checkpoint: other settings are refused, another machine is noted."""
-        if self.recipe.time > 0:  # the epochs were cut to the time there was, and the schedule made for them
-            run.history.planned = found.state["planned"]
-            run.players = self._build_players(run.batches, run.history)
-        refuse_changes(found.state["settings"], self._settings(run), self.checkpoints)
-        if self.recipe.sharding == "full":
-            found = replace(found, tensors=load_shards(found.folder, run.place_of, self.processes))
-        run.restore(found)
-        now, then = self._environment(), found.state["environment"]
-        differ = {name: (then[name], now.get(name)) for name in then if then[name] != now.get(name)}
-        if found.state["planned"] != run.history.planned:
-            differ["epochs"] = (found.state["planned"], run.history.planned)
-        if differ:
-            run.history.findings.append(moved_elsewhere(differ))
-
-    def _save_and_explain(self, run: Progress) -> InterruptedRunError:
-        place = self._save(run)
-        where = f"in epoch {run.position.epoch + 1}, after step {run.position.step}"
-        if place is None:
-            return InterruptedRunError(
-                f"interrupted {where}; nothing was saved, for no folder for checkpoints was given"
-            )
-        return InterruptedRunError(f"interrupted {where}; saved to {place}; go on with fit(..., resume=True)")
 
 
 @contextmanager
