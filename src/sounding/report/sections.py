@@ -88,7 +88,7 @@ def _speed(results: Results) -> str:
     speed = _of(results, "speed")
     if not speed:
         return ""
-    return f"{speed['operations_per_second'] / 1e9:.3g} GFLOP/s, {words.percent(speed['fraction'])} of the peak here"
+    return f"{speed['operations_per_second'] / 1e9:.3g} GFLOP/s, {words.percent(speed['fraction'], 0)} of peak"
 
 
 def _train_rows(results: Results) -> str:
