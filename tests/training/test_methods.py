@@ -324,6 +324,13 @@ def test_a_batch_that_does_not_fit_passes_in_parts():
     assert all(a.equal(b) for a, b in zip(module.state_dict().values(), expected.state_dict().values(), strict=True))
 
 
+def test_a_plan_does_not_stop_at_a_batch_that_does_not_fit():
+    trainer = Trainer(hungry(rows=10), lr=0.1, epochs=2, batch_size=32, plan="measure", progress=False)
+    history = trainer.fit((X, Y))
+    assert trainer.recipe.accumulate == 4
+    assert len(history) == 2
+
+
 def test_a_run_in_parts_is_resumed_in_parts(tmp_path):
     def build(rows: int, **more) -> Trainer:
         return Trainer(hungry(rows), lr=0.1, epochs=3, batch_size=32, progress=False, **more)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sounding.batches import Batches
+from sounding.errors import DivergedError
 from sounding.recipe import Recipe, TrainingRecipe
 from sounding.training import Trainer
 from sounding.training import plan as module
@@ -115,6 +116,34 @@ def test_losses_that_differ_by_less_than_their_noise_are_good(monkeypatch):
     losses = lambda way, step: 1.0 + 0.1 * (step % 5) + (0.01 if way.precision == "bfloat16" else 0.0)  # noqa: E731
     plan = choose_plan(Clock(seconds_of, monkeypatch, losses), ways(), steps=100_000)
     assert plan.way.precision == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("view size is not compatible\nmore"), DivergedError("the loss is nan", "")]
+)
+def test_a_way_that_fails_is_left_out_with_a_note(error, monkeypatch, tmp_path):
+    clock = Clock(seconds_of, monkeypatch)
+
+    def failing(way: Way, steps: int, limit: float) -> Rehearsal:
+        if way.precision == "bfloat16":
+            raise error
+        return clock(way, steps, limit)
+
+    plan = choose_plan(failing, ways(), steps=100_000)
+    assert plan.way == replace(PLAIN, threads=1)
+    assert any("bfloat16" in note and "does not work here" in note for note in plan.notes)
+    assert not any("\n" in note for note in plan.notes)
+    assert all(row["precision"] == "float32" for row in plan.rows)
+    write_table("key", plan.table)
+    assert all(way.precision == "float32" for way in read_table("key"))
+
+
+def test_an_error_of_the_plain_way_is_raised(monkeypatch):
+    def failing(way: Way, steps: int, limit: float) -> Rehearsal:
+        raise RuntimeError("a fault of the network")
+
+    with pytest.raises(RuntimeError, match="a fault of the network"):
+        choose_plan(failing, ways(), steps=1000)
 
 
 def test_changes_are_tried_on_the_fastest(monkeypatch):

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pooch
 
+from sounding.errors import DivergedError
 from sounding.recipe import TrainingRecipe
 
 SHARE = 0.05
@@ -150,11 +151,14 @@ class Plan:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The table as plain JSON values, the fastest way first."""
-        order = sorted(self.table, key=lambda way: self.table[way].seconds)
+        working = [way for way in self.table if math.isfinite(self.table[way].seconds)]
+        order = sorted(working, key=lambda way: self.table[way].seconds)
         return [{**asdict(way), "milliseconds": 1000 * self.table[way].seconds} for way in order]
 
     def __str__(self) -> str:
         """In words: what was taken, and how it compares with the plain float32 way."""
+        if self.way not in self.table:
+            return "; ".join([str(self.way), *self.notes])
         words = f"{self.way}, {1000 * self.table[self.way].seconds:.3g} ms a step"
         if self.way != self.plain:
             words += f", against {1000 * self.table[self.plain].seconds:.3g} ms the plain way"
@@ -186,7 +190,7 @@ def choose_plan(
 ) -> Plan:
     """Measure ways to train in turns, and take the fastest whose losses are those of the plain way.
 
-    rehearse:   does some steps of a way.
+    rehearse:   does some steps of a way. One that fails is left out, with a note; the plain way's error is raised.
     ways:       what to try; the first is the plain way, the rest in the order in which they promise most.
     steps:      of the whole run: after two steps the plain way, measuring takes a twentieth of their time at most; the
                 shorter that is, the fewer ways it tries in fewer steps.
@@ -196,7 +200,7 @@ def choose_plan(
     known:      figures of an earlier run of this network on this machine; where the plain way still takes about as
                 long as it did, what is in them is not measured again.
     """
-    began = time.perf_counter()
+    began, notes = time.perf_counter(), list[str]()
     plain, table = ways[0], dict(known or {})
     first, now = rehearse(plain, 2, math.inf), Figures()
     now.add(first)
@@ -208,7 +212,16 @@ def choose_plan(
         """Some steps, fewer of them if they are slower by far than the fastest so far."""
         best = min(figures.seconds for figures in table.values())
         limit = math.inf if way.compile else HOPELESS * count * best
-        table.setdefault(way, Figures()).add(rehearse(way, count, limit))
+        figures = table.setdefault(way, Figures())
+        try:
+            figures.add(rehearse(way, count, limit))
+        except (RuntimeError, MemoryError, DivergedError) as error:
+            # The plain way works: a layout that a view refuses, a compiler that is not there, memory that does not
+            # suffice for it rule out this way alone.
+            if way == plain:
+                raise
+            figures.seconds = math.inf
+            notes.append(f"{way} does not work here: {(str(error).splitlines() or [type(error).__name__])[0][:200]}")
 
     if first.busy < BUSY or now.seconds < QUICK:
         ways = _threads_first(ways, table, measure)
@@ -222,7 +235,6 @@ def choose_plan(
         return table[way].seconds * (1.0 if way.is_exact else GAIN)
 
     exact = min((way for way in table if way.is_exact and not way.compile), key=rank)
-    notes: list[str] = []
     for way in sorted({fastest, *(way for way in table if not way.compile)}, key=rank):
         if way == plain or table[way].seconds * GAIN > table[plain].seconds:
             break
@@ -232,6 +244,8 @@ def choose_plan(
             left = int((end - time.perf_counter()) / (table[way].seconds + table[exact].seconds))
             if len(table[one].losses) < min(left, RACE):
                 measure(one, min(left, RACE))
+        if not math.isfinite(table[way].seconds):
+            continue
         if not (worse := _worse(table[way].losses, table[exact].losses)):
             return Plan(way, table, plain, time.perf_counter() - began, tuple(notes))
         notes.append(f"{way} was faster, but {worse}")
@@ -318,7 +332,8 @@ def read_table(key: str) -> Table:
 
 def write_table(key: str, table: Table) -> None:
     """Keep figures for the next run; where nothing can be written, it measures again."""
-    rows = [{"way": asdict(way), "figures": asdict(figures)} for way, figures in table.items()]
+    working = {way: figures for way, figures in table.items() if math.isfinite(figures.seconds)}
+    rows = [{"way": asdict(way), "figures": asdict(figures)} for way, figures in working.items()]
     try:
         _folder().mkdir(parents=True, exist_ok=True)
         temporary = _folder() / f".{key}.{os.getpid()}"

@@ -248,15 +248,21 @@ class Trainer:
             machine_class(self.device), str(self.network), shapes, batches.batch_size, type(batches).__name__,
             str(self.recipe.optimizer), self.recipe.accumulate, [str(way) for way in ways], changes,
         )  # fmt: skip
-        plan = choose_plan(
-            lambda way, steps, limit: self._rehearse(batches, way, steps, limit),
-            ways,
-            steps=self.recipe.epochs * len(batches),
-            changes=changes,
-            compiling=self._players is None,
-            known=read_table(key),
-        )
-        write_table(key, plan.table)
+        try:
+            plan = choose_plan(
+                lambda way, steps, limit: self._rehearse(batches, way, steps, limit),
+                ways,
+                steps=self.recipe.epochs * len(batches),
+                changes=changes,
+                compiling=self._players is None,
+                known=read_table(key),
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            plan = Plan(plain, {}, plain, 0.0, ("a batch does not fit into memory: nothing was measured",))
+        if plan.table:
+            write_table(key, plan.table)
         self.recipe = plan.way.applied(self.recipe)
         return plan
 
