@@ -1,7 +1,8 @@
-"""For all tests, those in the documentation included: nothing is kept in the user's own cache."""
+"""For all tests, those in the documentation included: nothing depends on who starts them or is left behind."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,3 +14,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOUNDING_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c() -> None:
+    """Ctrl-C works here and in the processes that tests start, also where a shell started all this in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -153,6 +153,14 @@ def test_changes_are_tried_on_the_fastest(monkeypatch):
     assert all((way.threads, way.precision) == (1, "bfloat16") for way in clock.rehearsed if way.workers)
 
 
+@pytest.mark.parametrize(("gain", "taken"), [(1.2, "foreach"), (1.01, "auto")])
+def test_another_implementation_of_the_optimizer_has_to_gain_something(gain, taken, monkeypatch):
+    clock = Clock(lambda way: seconds_of(way) / (gain if way.implementation == "foreach" else 1), monkeypatch)
+    changes = [{"implementation": "foreach"}, {"implementation": "loop"}]
+    assert choose_plan(clock, ways(), steps=100_000, changes=changes).way.implementation == taken
+    assert {way.implementation for way in clock.rehearsed} == {"auto", "foreach", "loop"}
+
+
 def test_compilation_is_tried_only_where_the_run_pays_for_it(monkeypatch):
     for steps, pays in ((10_000, False), (1_000_000, True)):
         clock = Clock(seconds_of, monkeypatch)

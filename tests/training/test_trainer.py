@@ -336,6 +336,16 @@ def test_handlers_are_put_back():
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        history = trainer(epochs=2, onlookers=[lambda record: signal.raise_signal(signal.SIGINT)]).fit(TRAIN)
+        assert len(history.epochs) == 2
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_second_ctrl_c_exits_at_once_and_the_earlier_checkpoint_stays(tmp_path):
     with pytest.raises(InterruptedRunError):
         trainer(checkpoints=tmp_path, onlookers=[StopAfter(3)]).fit(TRAIN)

@@ -14,7 +14,8 @@ class StopRequested(Exception):  # noqa: N818  (nothing went wrong)
 class Signals:
     """Remembers Ctrl-C and SIGTERM until the step is finished; the second one exits at once.
 
-    Off the main thread, where handlers cannot be set, nothing is watched.
+    Off the main thread, where handlers cannot be set, nothing is watched; nor is a signal that this process was told
+    to ignore, as shells tell those in the background: their Ctrl-C is meant for the program in front.
     """
 
     def __init__(self) -> None:
@@ -24,7 +25,8 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._arrive)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._arrive)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -232,6 +232,16 @@ def _implementation(network: nn.Module, groups: Groups, recipe: OptimizerRecipe)
     return {name: name == asked for name in choices}
 
 
+def other_implementations(recipe: OptimizerRecipe) -> list[str]:
+    """How the step could be carried out but for the way that `auto` takes; none where the recipe has chosen.
+
+    >>> other_implementations(OptimizerRecipe("adamw")), other_implementations(OptimizerRecipe("muon"))
+    (['foreach', 'loop'], [])
+    """
+    there = OPTIMIZERS[recipe.name].implementations
+    return [name for name in ("foreach", "loop") if len(there) > 1 and recipe.implementation == "auto"]
+
+
 def _can_fuse(network: nn.Module, groups: Groups, build: Callable[..., Optimizer]) -> bool:
     if any(getattr(module, "sparse", False) for module in network.modules()):  # its gradients will be sparse
         return False

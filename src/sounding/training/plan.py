@@ -227,12 +227,15 @@ def choose_plan(
         ways = _threads_first(ways, table, measure)
     fastest = _race(ways, table, measure, end)
     for change in changes:
-        fastest = _race([fastest, replace(fastest, **change)], table, measure, end)
+        changed = _race([fastest, replace(fastest, **change)], table, measure, end)
+        if table[changed].seconds * GAIN < table[fastest].seconds:
+            fastest = changed
     if compiling:
         fastest = _compiled(fastest, table, measure, steps)
 
     def rank(way: Way) -> float:
-        return table[way].seconds * (1.0 if way.is_exact else GAIN)
+        departures = (not way.is_exact) + (way.implementation != plain.implementation)
+        return table[way].seconds * GAIN**departures
 
     exact = min((way for way in table if way.is_exact and not way.compile), key=rank)
     for way in sorted({fastest, *(way for way in table if not way.compile)}, key=rank):

@@ -34,7 +34,7 @@ from sounding.training.interruption import Signals, StopRequested
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train, units_of
 from sounding.training.losses import Loss, named_loss
 from sounding.training.machine import find_device, is_out_of_memory, machine_class, machine_set, resident
-from sounding.training.optimizers import build_optimizer, parameter_groups
+from sounding.training.optimizers import build_optimizer, other_implementations, parameter_groups
 from sounding.training.plan import (
     Plan,
     Rehearsal,
@@ -242,7 +242,9 @@ class Trainer:
             threads=(1, cores) if self.device.type == "cpu" and not self.recipe.threads else (),
             pictures=self._players is None and any(x.ndim == 4 for x in inputs),
         )
-        changes = [{"workers": 1}] if batches.transform is not None and cores > 1 else []
+        changes: list[dict[str, Any]] = [{"workers": 1}] * (batches.transform is not None and cores > 1)
+        if self._players is None and self._optimizer is None:
+            changes += [{"implementation": name} for name in other_implementations(self.recipe.optimizer)]
         shapes = [(str(x.dtype), *x.shape[1:]) for x in inputs]
         key = key_of(
             machine_class(self.device), str(self.network), shapes, batches.batch_size, type(batches).__name__,
