@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.speed.workloads import SEQUENCE, VOCABULARY
+from benchmarks.speed.workloads import ADULT_COLUMNS, SEQUENCE, VOCABULARY, Array
 from sounding.networks import FeedForward, ResNet, TabularEnsemble
 
 
@@ -35,6 +35,17 @@ class SmallConvolutional(nn.Sequential):
             *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Linear(64 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10)),
+        )
+
+
+class DigitsConvolutional(nn.Sequential):
+    """Two convolutions and a hidden layer for small pictures; (B, 1, 8, 8) to (B, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), nn.Linear(64 * 4 * 4, 128), nn.ReLU(), nn.Linear(128, 10)),
         )
 
 
@@ -86,6 +97,9 @@ class TransformerLanguageModel(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "fashion-mnist": SmallConvolutional,
+    "digits": DigitsConvolutional,
+    "adult": lambda: FeedForward(ADULT_COLUMNS, 2, hidden_sizes=(256, 256)),
     "table-small": lambda: FeedForward(14, 2, hidden_sizes=(256, 256)),
     "table-wide": lambda: FeedForward(14, 2, hidden_sizes=(1024, 1024)),
     "table-ensemble": NumbersEnsemble,
@@ -119,6 +133,16 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sequence_cross_entropy": sequence_cross_entropy,
     "mse": F.mse_loss,
 }
+
+
+def outputs_of(network: nn.Module, x: Array, batch_size: int = 1024) -> Array:
+    """What a network says to rows in evaluation mode; the mode it was in is restored."""
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        outputs = torch.cat([network(rows).float() for rows in torch.from_numpy(x).split(batch_size)])
+    network.train(training)
+    return outputs.numpy()
 
 
 def held_out_loss(network: nn.Module, loss: str, x: Tensor, y: Tensor, batch_size: int = 256) -> float:

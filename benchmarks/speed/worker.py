@@ -34,7 +34,11 @@ def measure(contender: str, workload: str, data: str, epochs: int, seed: int, st
     forget_peak()
     ends: list[tuple[float, float]] = []
     job = contenders.Job(
-        WORKLOADS[workload], arrays, epochs, seed, lambda: ends.append((time.perf_counter(), time.process_time()))
+        WORKLOADS[workload],
+        arrays,
+        epochs,
+        seed,
+        lambda predict: ends.append((time.perf_counter(), time.process_time())),
     )
     train = module.prepare(job, **who.options)
     training = time.monotonic()

@@ -22,6 +22,8 @@ LEARNING_RATE = 1e-3
 SEQUENCE = 64
 """Characters that a language model reads at once."""
 VOCABULARY = 65
+ADULT_COLUMNS = 108
+"""Of the census as numbers: 6 standardised ones, and one for each word of the other columns."""
 
 
 @dataclass(frozen=True, slots=True)

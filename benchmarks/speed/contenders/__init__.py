@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from benchmarks.speed.workloads import Arrays, Workload
+from benchmarks.speed.workloads import Array, Arrays, Workload
+
+Predict = Callable[[Array], Array]
+"""From rows to what the network says now, in evaluation mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,8 @@ class Job:
     arrays: Arrays
     epochs: int
     seed: int
-    epoch_ended: Callable[[], None] = lambda: None
-    """To be called at the end of each epoch."""
+    epoch_ended: Callable[[Predict], None] = lambda predict: None
+    """To be called at the end of each epoch; an error that it raises ends the training."""
 
 
 @dataclass(frozen=True, slots=True)

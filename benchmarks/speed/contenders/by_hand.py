@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.speed.contenders import Job, Trained
-from benchmarks.speed.networks import LOSSES, build, held_out_loss
+from benchmarks.speed.networks import LOSSES, build, held_out_loss, outputs_of
 from benchmarks.speed.workloads import LEARNING_RATE
 
 Loader = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
@@ -54,7 +54,7 @@ def prepare(
                 optimizer.step()
                 total += loss.item() * len(inputs)
             losses.append(total / len(x))
-            job.epoch_ended()
+            job.epoch_ended(lambda x: outputs_of(network, x))
         held_out = torch.from_numpy(job.arrays.held_out_x), torch.from_numpy(job.arrays.held_out_y)
         return Trained(losses, lambda: held_out_loss(network, job.workload.loss, *held_out), notes)
 

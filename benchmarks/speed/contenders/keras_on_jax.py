@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers, ops
 
 from benchmarks.speed.contenders import Job, Trained
-from benchmarks.speed.workloads import LEARNING_RATE, SEQUENCE, VOCABULARY
+from benchmarks.speed.workloads import ADULT_COLUMNS, LEARNING_RATE, SEQUENCE, VOCABULARY
 
 
 def drawn() -> keras.Initializer:
@@ -81,8 +81,8 @@ class LearnedPositions(layers.Layer):  # type: ignore[misc]
         return x + self.places
 
 
-def table(*sizes: int) -> keras.Model:
-    return keras.Sequential([keras.Input((14,)), *(dense(size, "relu") for size in sizes), dense(2)])
+def table(*sizes: int, columns: int = 14) -> keras.Model:
+    return keras.Sequential([keras.Input((columns,)), *(dense(size, "relu") for size in sizes), dense(2)])
 
 
 def ensemble() -> keras.Model:
@@ -104,6 +104,16 @@ def small_convolutional() -> keras.Model:
             keras.Input((28, 28, 1)),
             *(convolution(32), layers.ReLU(), layers.MaxPooling2D()),
             *(convolution(64), layers.ReLU(), layers.MaxPooling2D()),
+            *(layers.Flatten(), dense(128, "relu"), dense(10)),
+        ]
+    )
+
+
+def digits_convolutional() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            *(convolution(32), layers.ReLU(), convolution(64), layers.ReLU(), layers.MaxPooling2D()),
             *(layers.Flatten(), dense(128, "relu"), dense(10)),
         ]
     )
@@ -161,6 +171,9 @@ def autoencoder() -> keras.Model:
 
 
 NETWORKS: dict[str, Callable[[], keras.Model]] = {
+    "fashion-mnist": small_convolutional,
+    "digits": digits_convolutional,
+    "adult": lambda: table(256, 256, columns=ADULT_COLUMNS),
     "table-small": lambda: table(256, 256),
     "table-wide": lambda: table(1024, 1024),
     "table-ensemble": ensemble,
@@ -178,7 +191,11 @@ def prepare(job: Job) -> Callable[[], Trained]:
     optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=0.0, epsilon=1e-8)
     model.compile(optimizer, loss_for(job.workload.loss))
     x, held_out_x = (laid_out(pictures) for pictures in (job.arrays.x, job.arrays.held_out_x))
-    ended = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: job.epoch_ended())
+    ended = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: job.epoch_ended(
+            lambda x: model.predict(laid_out(x), batch_size=1024, verbose=0)
+        )
+    )
 
     def train() -> Trained:
         history = model.fit(

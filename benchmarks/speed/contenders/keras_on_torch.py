@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.contenders import Job, Trained
-from benchmarks.speed.networks import LOSSES, build, held_out_loss
+from benchmarks.speed.networks import LOSSES, build, held_out_loss, outputs_of
 from benchmarks.speed.workloads import LEARNING_RATE
 
 
@@ -32,7 +32,9 @@ def prepare(job: Job) -> Callable[[], Trained]:
     model = Wrapped(network)
     optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=0.0, epsilon=1e-8)
     model.compile(optimizer, loss)
-    ended = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: job.epoch_ended())
+    ended = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: job.epoch_ended(lambda x: outputs_of(network, x))
+    )
 
     def train() -> Trained:
         history = model.fit(

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.speed.contenders import Job, Trained
-from benchmarks.speed.networks import LOSSES, build, held_out_loss
+from benchmarks.speed.networks import LOSSES, build, held_out_loss, outputs_of
 from benchmarks.speed.workloads import LEARNING_RATE
 
 
@@ -36,7 +36,7 @@ class Module(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         self.losses.append(self.total / len(self.job.arrays.x))
         self.total = 0.0
-        self.job.epoch_ended()
+        self.job.epoch_ended(lambda x: outputs_of(self.network, x))
 
 
 def prepare(job: Job) -> Callable[[], Trained]:

@@ -11,7 +11,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 
 from benchmarks.speed.contenders import Job, Trained
-from benchmarks.speed.networks import LOSSES, build, held_out_loss
+from benchmarks.speed.networks import LOSSES, build, held_out_loss, outputs_of
 from benchmarks.speed.workloads import LEARNING_RATE
 
 
@@ -36,7 +36,7 @@ class Net(NeuralNet):  # type: ignore[misc]
 
     def on_epoch_end(self, *arguments: Any, **keywords: Any) -> None:
         super().on_epoch_end(*arguments, **keywords)
-        self.epoch_ended()
+        self.epoch_ended(lambda x: outputs_of(self.module_, x))
 
 
 def prepare(job: Job) -> Callable[[], Trained]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.speed.contenders import Job, Trained
-from benchmarks.speed.networks import LOSSES, build, held_out_loss
+from benchmarks.speed.networks import LOSSES, build, held_out_loss, outputs_of
 from benchmarks.speed.workloads import LEARNING_RATE
 from sounding.recipe import OptimizerRecipe, TrainingRecipe
 from sounding.training import Trainer
@@ -28,7 +28,7 @@ def prepare(job: Job, *, plan: str) -> Callable[[], Trained]:
 
     def note(record: StepRecord | EpochRecord) -> None:
         if isinstance(record, EpochRecord):
-            job.epoch_ended()
+            job.epoch_ended(lambda x: outputs_of(network, x))
 
     def train() -> Trained:
         trainer = Trainer(

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.speed.contenders import Job, Trained
-from benchmarks.speed.networks import LOSSES, build, held_out_loss
+from benchmarks.speed.networks import LOSSES, build, held_out_loss, outputs_of
 from benchmarks.speed.workloads import LEARNING_RATE
 
 
@@ -39,11 +39,11 @@ class Rows(Dataset[dict[str, Tensor]]):
 
 
 class Epochs(TrainerCallback):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, network: nn.Module) -> None:
+        self.job, self.network = job, network
 
     def on_epoch_end(self, *arguments: Any, **keywords: Any) -> None:
-        self.job.epoch_ended()
+        self.job.epoch_ended(lambda x: outputs_of(self.network, x))
 
 
 def prepare(job: Job) -> Callable[[], Trained]:
@@ -70,7 +70,7 @@ def prepare(job: Job) -> Callable[[], Trained]:
             seed=job.seed,
         ),
         train_dataset=Rows(torch.from_numpy(job.arrays.x), torch.from_numpy(job.arrays.y)),
-        callbacks=[Epochs(job)],
+        callbacks=[Epochs(job, network)],
     )
     trainer.remove_callback(PrinterCallback)
 
