@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import time_to_accuracy as bench
 from benchmarks.speed.workloads import Arrays
 from sklearn.metrics import accuracy_score, roc_auc_score
+
+from benchmarks import time_to_accuracy as bench
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
