@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sounding.run import Run as Run
     from sounding.run import load as load
     from sounding.training import Trainer as Trainer
+    from sounding.watching import watch as watch
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ _HOMES = {
     "check": "fitting",
     "resume": "fitting",
     "Trainer": "training",
+    "watch": "watching",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -26,7 +26,7 @@ class FusedAdamW(torch.optim.AdamW):
     """`torch.optim.AdamW`; when it is fused, with the same bits at a third of the time for a step of a small network.
 
     Lists of tensors are gathered once instead of in each step. Whatever is not the plain case (a parameter without a
-    gradient, hooks, a gradient scaler's flags) is left to PyTorch's own step.
+    gradient, hooks before the step, a gradient scaler's flags) is left to PyTorch's own step.
     """
 
     _lists: list[_Lists] | None = None
@@ -50,6 +50,8 @@ class FusedAdamW(torch.optim.AdamW):
                 lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"],
                 amsgrad=False, maximize=False, grad_scale=None, found_inf=None,
             )  # fmt: skip
+        for hook in self._optimizer_step_post_hooks.values():
+            hook(self, (), {})
         return None
 
     # A mark of `torch.optim`: without it each step is wrapped in a range of the profiler, which takes as long again.
@@ -66,11 +68,7 @@ class FusedAdamW(torch.optim.AdamW):
         self._lists = None
 
     def _is_watched(self) -> bool:
-        return bool(
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or getattr(self, "found_inf", None) is not None
-        )
+        return bool(self._optimizer_step_pre_hooks) or getattr(self, "found_inf", None) is not None
 
     def _gathered(self) -> list[_Lists] | None:
         """The lists, once every parameter has a state and none asks for another way."""

@@ -1,0 +1,5 @@
+"""The watch: training diagnosis that names the cause."""
+
+from sounding.watching.watch import Watch, watch
+
+__all__ = ["Watch", "watch"]

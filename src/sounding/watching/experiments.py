@@ -1,0 +1,167 @@
+"""Small experiments on copies of a model: what a suspicion has to pass before anybody hears of it.
+
+The model itself, its optimizer and the random generators are left as they were.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sounding.watching.tape import Tape
+
+if TYPE_CHECKING:
+    from sounding.watching.seen import Seen
+
+STEPS = 50
+"""Of a race between a copy as it is and a remedied one."""
+
+
+class Twin(NamedTuple):
+    """A copy of the models and of one player's optimizer, free to be changed."""
+
+    models: dict[str, nn.Module]
+    player: str
+    optimizer: Optimizer
+
+    @property
+    def model(self) -> nn.Module:
+        """The copy of the model that is trained."""
+        return self.models[self.player]
+
+    def scale_rate(self, factor: float) -> None:
+        """Multiply every learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+
+    def step(self, tape: Tape) -> float:
+        """One step on a recorded batch, from fresh gradients; answers with the loss before it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = tape.play(self.models)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return float(loss.detach())
+
+
+Remedy = Callable[[Twin], None]
+"""Changes a copy in the way that is to be tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Losses of two copies on the same batches."""
+
+    plain: list[float]
+    remedied: list[float]
+
+    @property
+    def gain(self) -> float:
+        """By what part of the plain copy's loss the remedied one's is lower at the end; 1 where only it is finite."""
+        tail = max(len(self.plain) // 5, 1)
+        plain, remedied = fmean(self.plain[-tail:]), fmean(self.remedied[-tail:])
+        if not math.isfinite(remedied):
+            return -math.inf
+        if not math.isfinite(plain):
+            return 1.0
+        return (plain - remedied) / max(abs(plain), 1e-12)
+
+    def __str__(self) -> str:
+        tail = max(len(self.plain) // 5, 1)
+        return (
+            f"a copy with the remedy reached a loss of {fmean(self.remedied[-tail:]):.4g} in {len(self.remedied)} "
+            f"steps, one without {fmean(self.plain[-tail:]):.4g}"
+        )
+
+
+class Laboratory:
+    """Copies of what is trained, and the batches to try them on."""
+
+    def __init__(self, models: Mapping[str, nn.Module], seen: Seen) -> None:
+        self.models, self.seen = models, seen
+        self.seconds = 0.0
+        """Spent on experiments so far."""
+        self.is_open = True
+        """Whether there is time for more; set by the watch."""
+
+    @property
+    def tapes(self) -> list[Tape]:
+        """The batches of late, with how their loss was computed."""
+        return [tape for tape in self.seen.tapes if tape.is_whole]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is time, an optimizer, and a batch whose way to the loss was recorded."""
+        return self.is_open and self.seen.optimizer is not None and bool(self.tapes)
+
+    def twin(self) -> Twin:
+        """A fresh copy of everything."""
+        assert self.seen.optimizer is not None
+        models, optimizer = copy.deepcopy((dict(self.models), self.seen.optimizer))
+        for model in models.values():
+            for parameter in model.parameters():
+                parameter.grad = None
+        return Twin(models, self.seen.name, optimizer)
+
+    def descend(self, remedy: Remedy | None = None, *, steps: int = STEPS, batches: int = 0) -> list[float]:
+        """Train a copy on recorded batches in turns; the loss before each step.
+
+        batches: how many of the latest batches; 0 takes all.
+        """
+        began = time.perf_counter()
+        tapes = self.tapes[-batches:]
+        losses = []
+        with apart():
+            twin = self.twin()
+            twin.model.train()
+            if remedy is not None:
+                remedy(twin)
+            for step in range(steps):
+                losses.append(twin.step(tapes[step % len(tapes)]))
+                if not math.isfinite(losses[-1]):
+                    losses += [math.inf] * (steps - step - 1)
+                    break
+        self.seconds += time.perf_counter() - began
+        return losses
+
+    def race(self, remedy: Remedy, *, steps: int = STEPS, batches: int = 0) -> Race:
+        """A copy as it is against one with a remedy, on the same batches."""
+        plain = self.descend(steps=steps, batches=batches)
+        return Race(plain, self.descend(remedy, steps=steps, batches=batches))
+
+    def loss(self, change: Callable[[Tensor], Tensor] | None = None, tape: Tape | None = None) -> float:
+        """The loss of the model as it is now on a recorded batch; `change` is done to its inputs first."""
+        with apart(), torch.no_grad():
+            models = copy.deepcopy(dict(self.models))
+            return float(((tape or self.tapes[-1]).play(models, change)).detach())
+
+    def memorises(self, remedy: Remedy | None = None, *, steps: int = 200) -> float:
+        """The part of the loss on one batch that is left after training a copy on nothing else."""
+        losses = self.descend(remedy, steps=steps, batches=1)
+        return min(losses) / max(losses[0], 1e-12)
+
+
+class apart:  # noqa: N801  (reads like a function)
+    """What happens inside draws no random numbers from the user's generators, and is seen by no watch."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        apart.depth += 1
+        self._random = torch.get_rng_state()
+        self._grad = torch.is_grad_enabled()
+        torch.set_grad_enabled(True)
+
+    def __exit__(self, *_: object) -> None:
+        apart.depth -= 1
+        torch.set_grad_enabled(self._grad)
+        torch.set_rng_state(self._random)

@@ -1,0 +1,204 @@
+"""What is measured in a step that is looked at closely."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_flatten
+
+from sounding.watching.experiments import apart
+from sounding.watching.graph import Graph, Operation
+from sounding.watching.seen import Activation, LayerInput, Lost, Seen, Step
+
+SAMPLE = 1 << 18
+"""Entries of a parameter that are looked at: more say no more."""
+FLAT = 0.01
+"""An activation is saturated where its slope is below this part of its largest."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What was noted of one step so far, most of it tensors that are not read yet."""
+
+    inputs: tuple[Any, Any] | None = None
+    """Arguments of the model's last call."""
+    backwards: int = 0
+    stale: bool = False
+    training: bool = True
+    before: dict[str, Tensor] = field(default_factory=dict)
+    """Weights before the update."""
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    """Norms."""
+    applied: dict[str, Tensor] | None = None
+    layers: list[LayerInput] = field(default_factory=list)
+    activations: list[Activation] = field(default_factory=list)
+
+    def note_before(self, seen: Seen) -> None:
+        """Before a backward pass."""
+        if not self.backwards:
+            gradients = [p.grad for p in seen.model.parameters() if p.grad is not None]
+            self.stale = any(bool(g.count_nonzero()) for g in gradients[-2:])
+            self.training = seen.model.training
+
+    def note_graph(self, graph: Graph) -> None:
+        """What the operations kept: the inputs of layers and what came out of activations."""
+        inputs = (layer_input(operation) for operation in graph.affine())
+        self.layers = [one for one in inputs if one is not None]
+        outputs = (activation(layer, kind, operation, graph) for layer, kind, operation in graph.activations())
+        self.activations = [one for one in outputs if one is not None]
+
+    def note_after(self, seen: Seen) -> None:
+        """After a backward pass."""
+        self.backwards += 1
+        trained = {name: p for name, p in seen.model.named_parameters() if p.requires_grad}
+        self.gradients = _norms({name: p.grad for name, p in trained.items() if p.grad is not None})
+        if not self.before:
+            self.before = {name: _sampled(p).clone() for name, p in trained.items()}
+
+    def note_before_step(self, seen: Seen) -> None:
+        """When the optimizer is about to make its step; with a closure, that is before the backward pass."""
+        if self.backwards:
+            own = seen.model.named_parameters()
+            self.applied = _norms({name: p.grad for name, p in own if p.grad is not None and p.requires_grad})
+
+    def step_of(self, seen: Seen, backwards: int) -> Step:
+        """All of it as numbers: here the CPU waits for the GPU."""
+        now = {name: p for name, p in seen.model.named_parameters() if name in self.before}
+        updates = _norms({name: _sampled(p) - self.before[name] for name, p in now.items()})
+        assert seen.optimizer is not None
+        return Step(
+            number=seen.done - 1,
+            loss=seen.losses[-1],
+            rates=[float(group["lr"]) for group in seen.optimizer.param_groups],
+            gradients=_read(self.gradients),
+            applied=_read(self.gradients if self.applied is None else self.applied),
+            weights=_read(_norms(self.before)),
+            updates=_read(updates),
+            backwards=backwards,
+            stale=self.stale,
+            training=self.training,
+            inputs=self.layers,
+            activations=self.activations,
+        )
+
+
+def _sampled(parameter: Tensor) -> Tensor:
+    return parameter.detach().flatten()[:SAMPLE]
+
+
+def _norms(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    present = {name: t.detach() for name, t in tensors.items() if t is not None and not t.is_sparse}
+    if not present:
+        return {}
+    return dict(zip(present, torch._foreach_norm([t.float() for t in present.values()]), strict=True))
+
+
+def _read(norms: dict[str, Tensor]) -> dict[str, float]:
+    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)) if norms else {}
+
+
+def _by_unit(values: Tensor, channels_second: bool) -> Tensor:
+    """(examples, units): convolutional layers have their units second, all others last."""
+    if values.ndim < 2:
+        return values.reshape(-1, 1)
+    return values.movedim(1 if channels_second else -1, -1).flatten(0, -2)
+
+
+def layer_input(operation: Operation) -> LayerInput | None:
+    """What went into a layer, where autograd kept it: for a layer whose weight is trained."""
+    convolution = "Convolution" in operation.name
+    values = operation.saved("input" if convolution else "mat1" if operation.name == "Addmm" else "self")
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        return None
+    units = _by_unit(values.detach().float(), convolution)
+    means, deviations = units.mean(0), units.std(0, correction=0)
+    return LayerInput(operation.layer, float(units.mean()), float(units.square().mean().sqrt()), means, deviations)
+
+
+def activation(layer: str, kind: str, operation: Operation, graph: Graph) -> Activation | None:
+    """What came out of an activation."""
+    result = operation.saved("result")
+    if not isinstance(result, Tensor) or result.ndim < 2:
+        return None
+    convolution = any("Convolution" in one.name and one.layer == layer for one in graph.affine())
+    units = _by_unit(result.detach(), convolution)
+    saturated = 0.0
+    if kind == "tanh":
+        saturated = float((units.square() > 1 - FLAT).float().mean())
+    elif kind == "sigmoid":
+        saturated = float((units * (1 - units) < FLAT / 4).float().mean())
+    nonzero = units != 0
+    return Activation(
+        layer, kind, nonzero.any(0).cpu(), len(units), 1 - float(nonzero.float().mean()), saturated,
+        float(units.float().std(0, correction=0).mean()),
+    )  # fmt: skip
+
+
+def modes(model: nn.Module) -> list[str]:
+    """Dropout and batch norms in training mode: those that behave differently in evaluation."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if module.training and (isinstance(module, _BatchNorm) or (isinstance(module, _DropoutNd) and module.p > 0))
+    ]
+
+
+class _Place(NamedTuple):
+    layer: str
+    kind: str
+
+
+def trace(seen: Seen, inputs: tuple[Any, Any], root: Tensor) -> Lost:
+    """Where numbers stopped being finite: in inputs, weights, the output of a layer, or only in the loss."""
+    args, kwargs = inputs
+    found: list[tuple[str, str, list[int]]] = []
+    for leaf in tree_flatten((args, kwargs))[0]:
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and not bool(leaf.isfinite().all()):
+            return Lost(seen.done, "inputs", "", rows_of(leaf))
+    for name, parameter in seen.model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            return Lost(seen.done, "weights", name, [])
+    with apart(), torch.no_grad():
+        model = copy.deepcopy(seen.model)
+        handles = [
+            module.register_forward_hook(_finite_hook(name, type(module).__name__, found))
+            for name, module in model.named_modules()
+        ]
+        model(*args, **kwargs)
+        for handle in handles:
+            handle.remove()
+    if found:
+        layer, kind, rows = found[0]
+        return Lost(seen.done, f"the output of {kind}", layer, rows)
+    return Lost(seen.done, "the loss", "", [])
+
+
+def _finite_hook(name: str, kind: str, found: list[tuple[str, str, list[int]]]) -> Any:
+    def look(module: nn.Module, args: Any, output: Any) -> None:
+        numbers = (leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor) and leaf.is_floating_point())
+        found.extend((name, kind, rows_of(leaf)) for leaf in numbers if not bool(leaf.isfinite().all()))
+
+    return look
+
+
+def rows_of(values: Tensor) -> list[int]:
+    """The examples of a batch that are not finite, the first ten."""
+    bad = ~values.isfinite()
+    rows = bad.flatten(1).any(1) if bad.ndim > 1 else bad
+    return [int(row) for row in rows.nonzero().flatten()[:10]] if rows.ndim else []
+
+
+def sensitive(model: nn.Module) -> list[str]:
+    """Dropout and batch norms: what behaves differently in training and in evaluation."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) or (isinstance(module, _DropoutNd) and module.p > 0)
+    ]

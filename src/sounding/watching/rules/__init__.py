@@ -1,0 +1,43 @@
+"""The rules of the watch, one file each; each class says in its docstring what it goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sounding.finding import Finding
+from sounding.watching.rule import Rule
+from sounding.watching.rules.eval_mode_forgotten import EvalModeForgotten
+from sounding.watching.rules.no_update import NoUpdate
+from sounding.watching.rules.scheduler_per_step import SchedulerPerStep
+from sounding.watching.rules.shape_broadcast import ShapeBroadcast
+from sounding.watching.rules.train_mode_not_restored import TrainModeNotRestored
+from sounding.watching.rules.zero_grad_missing import ZeroGradMissing
+
+RULES: list[type[Rule]] = [
+    NoUpdate,
+    ZeroGradMissing,
+    EvalModeForgotten,
+    TrainModeNotRestored,
+    ShapeBroadcast,
+    SchedulerPerStep,
+]
+"""All rules: what is certain by looking alone comes first, what needs experiments last."""
+
+SEVERITIES = ("error", "warning", "info")
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """Causes before what follows from them, errors before warnings before the rest, and as they arose.
+
+    What follows from another finding names it in its evidence as `follows_from`.
+    """
+    explaining = {rule.name: rule.explains for rule in RULES}
+    found = {finding.rule for finding in findings if finding.severity != "info"}
+    ordered = []
+    for finding in findings:
+        causes = [name for name in explaining if name in found and finding.rule in explaining[name]]
+        if causes:
+            finding = replace(finding, evidence={**finding.evidence, "follows_from": causes[0]})
+        ordered.append(finding)
+    return sorted(ordered, key=lambda one: ("follows_from" in one.evidence, SEVERITIES.index(one.severity)))

@@ -1,0 +1,111 @@
+"""Weights that do not change: left out of the optimizer, cut off from the loss, or never given a gradient."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sounding.finding import Finding
+from sounding.watching.rule import Rule
+from sounding.watching.seen import Seen
+
+STEPS = 3
+"""That have to pass without any change."""
+
+
+class NoUpdate(Rule):
+    """The optimizer steps, and weights stay what they were.
+
+    Trigger: parameters that can be trained are not the optimizer's; or a layer took part in the forward pass and no
+    gradient reached it; or gradients were there after the backward pass and gone at the step; or nothing changed in
+    three steps at a rate above zero.
+    Harm: certain, those weights cannot learn. A part left out of the optimizer at the beginning of the network, as in
+    fine-tuning, is no more than a note.
+    Remedy: build the optimizer from the parameters of this model; do not detach; zero gradients before the backward
+    pass instead of after it.
+    """
+
+    name = "no_update"
+    looks_at = "weights that are never updated"
+    explains = ("underfit", "too_few_steps", "lr_too_low", "vanishing_gradient", "labels_shuffled")
+    sources: ClassVar = ("Jiang et al. 2025, TrainCheck (OSDI)", "github.com/lucidrains/byol-pytorch, issue 93")
+
+    def check(self, seen: Seen) -> Finding | None:
+        if not seen.steps or seen.optimizer is None:
+            return None
+        return self._left_out(seen) or self._cut_off(seen) or self._lost_gradients(seen) or self._unchanged(seen)
+
+    def _left_out(self, seen: Seen) -> Finding | None:
+        assert seen.optimizer is not None
+        held = {id(p) for group in seen.optimizer.param_groups for p in group["params"]}
+        trainable = [name for name, p in seen.model.named_parameters() if p.requires_grad]
+        absent = [name for name, p in seen.model.named_parameters() if p.requires_grad and id(p) not in held]
+        if not absent or len(seen.steps) > 1:
+            return None
+        if len(absent) == len(trainable):
+            return self.finding(
+                seen,
+                "the optimizer holds none of the model's parameters",
+                "Each step changes something else: another model, or the weights of this one before it was rebuilt.",
+                "build the optimizer from model.parameters(), after the model is complete",
+                severity="error",
+                parameters=absent[:10],
+                confirmed="no parameter of the model is among the optimizer's",
+            )
+        beginning = absent == trainable[: len(absent)]
+        return self.finding(
+            seen,
+            f"{len(absent)} of {len(trainable)} parameters are not in the optimizer, {absent[0]} the first of them",
+            "They keep the values they were drawn with."
+            + (" That is as it should be where a pretrained part is kept frozen." if beginning else ""),
+            "pass model.parameters() to the optimizer, or set requires_grad to False for what is to stay as it is",
+            severity="info" if beginning else "warning",
+            parameters=absent[:10],
+            confirmed="compared with the optimizer's parameter groups",
+        )
+
+    def _cut_off(self, seen: Seen) -> Finding | None:
+        step = seen.last
+        called = [name for name in seen.trainable_calls() if name not in step.gradients]
+        if len(seen.steps) < 2 or not called or not step.gradients:
+            return None
+        return self.finding(
+            seen,
+            f"no gradient reaches {called[0]}" + (f" and {len(called) - 1} more" if len(called) > 1 else ""),
+            "These layers took part in the forward pass, and something between them and the loss cuts the graph: "
+            "detach(), .data, a detour through NumPy, or torch.no_grad().",
+            "keep the outputs of these layers as tensors of the graph up to the loss",
+            severity="error",
+            parameters=called[:10],
+            confirmed="their gradients are absent after the backward pass of the loss",
+        )
+
+    def _lost_gradients(self, seen: Seen) -> Finding | None:
+        steps = [step for step in seen.steps[-STEPS:] if any(step.gradients.values())]
+        if len(steps) < STEPS or any(any(step.applied.values()) for step in steps):
+            return None
+        return self.finding(
+            seen,
+            "gradients are gone when the optimizer makes its step",
+            "Something sets them to zero between the backward pass and the step, so that no weight is updated.",
+            "call optimizer.zero_grad() before loss.backward(), not between it and optimizer.step()",
+            severity="error",
+            gradient_norm=steps[-1].gradient_norm,
+            confirmed=f"in {STEPS} steps gradients were there after the backward pass and zero at the step",
+        )
+
+    def _unchanged(self, seen: Seen) -> Finding | None:
+        steps = seen.steps[-STEPS:]
+        if len(steps) < STEPS or any(any(step.updates.values()) or not any(step.rates) for step in steps):
+            return None
+        if not any(any(step.gradients.values()) for step in steps):
+            return None  # nothing to learn from: for other rules to explain
+        return self.finding(
+            seen,
+            f"no weight has changed in {STEPS} steps",
+            "Gradients are there and the rate is above zero, but updates are lost: too small for the precision of the "
+            "weights, or overwritten.",
+            "keep the weights in float32, or raise the learning rate",
+            severity="error",
+            rate=steps[-1].rates[0],
+            confirmed="weights before and after the steps are the same",
+        )

@@ -1,0 +1,407 @@
+"""The watch: looks at a training loop from outside, a few steps closely and all others not at all."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sounding.errors import UserError
+from sounding.finding import Finding
+from sounding.watching import probes
+from sounding.watching.experiments import Laboratory, apart
+from sounding.watching.graph import Graph, named_parameters
+from sounding.watching.rules import RULES, in_order
+from sounding.watching.rule import Rule
+from sounding.watching.seen import Seen, Step, Validation
+from sounding.watching.tape import Recorder, Weight
+
+FIRST = 6
+"""Steps at the beginning that are all looked at."""
+LARGEST_GAP = 25
+"""Steps between two that are looked at, while there is time for it."""
+SHARE = 0.005
+"""Of the time that has passed, what looking at steps may take."""
+ALLOWANCE = 0.05
+"""Seconds that it may take whatever has passed: a fault is best seen at once."""
+EXPERIMENTS = 0.1
+"""Of the time that has passed, what experiments may take ..."""
+EXPERIMENTS_ALLOWANCE = 10.0
+"""... beside so many seconds."""
+
+_active: list[Watch] = []
+_plain_backward = torch.autograd.backward
+
+
+def watch(
+    model: nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module],
+    optimizer: Optimizer | Sequence[Optimizer] | Mapping[str, Optimizer],
+    *,
+    say: Callable[[str], None] | None = lambda line: print(line, file=sys.stderr),
+) -> Watch:
+    """Watch a training loop; nothing in it has to change.
+
+    model, optimizer: what the loop trains; for several players (a generator and its discriminator) sequences or
+                      mappings of them, in the same order or under the same names.
+    say:              is told of each finding when it arises, and of all at the end; none keeps silent.
+
+    Raises:
+        UserError: where models and optimizers do not match.
+
+    >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    >>> with watch(model, optimizer, say=None) as w:
+    ...     for _ in range(3):
+    ...         loss = nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long())
+    ...         loss.backward()
+    ...         optimizer.step()
+    >>> w.findings[0].rule
+    'zero_grad_missing'
+    """
+    models, optimizers = _named(model), _named(optimizer)
+    if list(models) != list(optimizers):
+        raise UserError(
+            f"the watch was given the models {', '.join(models)} and the optimizers {', '.join(optimizers)}",
+            "give one optimizer for each model, under the same names",
+        )
+    return Watch(models, optimizers, say=say)
+
+
+def _named(given: Any) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    if isinstance(given, Sequence):
+        return {f"player {number}": one for number, one in enumerate(given, start=1)}
+    return {"model": given}
+
+
+class Watch:
+    """Sees a loop through hooks, and says what is wrong with it; a context manager, see `watch`."""
+
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        optimizers: Mapping[str, Optimizer],
+        *,
+        rules: Iterable[type[Rule]] = RULES,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self._models = dict(models)
+        self._say = say
+        self._asked = [rule.looks_at for rule in rules]
+        self._rules = {name: [rule() for rule in rules] for name in models}
+        self._found: list[Finding] = []
+        self.players = {name: Seen(name, models[name], optimizers[name]) for name in models}
+        """What was seen of each, by name."""
+        for seen in self.players.values():
+            seen.others = [other for other in self.players.values() if other is not seen]
+            seen.laboratory = Laboratory(self._models, seen)
+        self._names = named_parameters(self._models)
+        self._handles: list[Any] = []
+        self._close_handles: dict[str, list[Any]] = {name: [] for name in models}
+        self._pending: list[Tensor] = []
+        self._recorder: Recorder | None = None
+        self._listening: Recorder | None = None  # to a validation
+        self._close: set[str] = set()  # players whose coming step is looked at
+        self._notes: dict[str, probes.Notes] = {}
+        self._spent, self._began = 0.0, 0.0
+
+    # What the user calls.
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings: errors before warnings before the rest, and causes before what follows from them."""
+        return in_order(self._found)
+
+    def loss(self, value: Tensor | float) -> None:
+        """Tell the loss of the coming step, where no backward pass shows it."""
+        self._pending.append(torch.as_tensor(value).detach())
+
+    def validation(self, loss: Tensor | float) -> None:
+        """Tell the loss on rows that are not trained on, where the watch cannot see it."""
+        seen = next(iter(self.players.values()))
+        self._stop_listening()
+        if not seen.validations or seen.validations[-1].step != seen.done:
+            seen.validations.append(Validation(seen.done))
+        seen.validations[-1].told = float(loss)
+        self._judge(seen)
+
+    def __enter__(self) -> Watch:
+        """Begin to watch."""
+        self._began = time.perf_counter()
+        for name, seen in self.players.items():
+            self._handles.append(seen.model.register_forward_hook(self._forward_hook(name), with_kwargs=True))
+            if seen.optimizer is not None:
+                self._handles.append(seen.optimizer.register_step_post_hook(self._step_hook(name)))
+            self._look_closely(name)
+        if not _active:
+            torch.autograd.backward = _watched_backward
+        _active.append(self)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """End: take all hooks off, and say what was found."""
+        _active.remove(self)
+        if not _active:
+            torch.autograd.backward = _plain_backward
+        self._stop_listening()
+        if self._recorder is not None:
+            self._recorder.end()
+            self._recorder = None
+        for handle in [*self._handles, *(one for several in self._close_handles.values() for one in several)]:
+            handle.remove()
+        self._handles.clear()
+        for seen in self.players.values():
+            seen.graph = None
+            if kind is None:
+                seen.ended = True
+                self._judge(seen)
+        if self._say is not None:
+            self._say(self.summary())
+
+    def summary(self) -> str:
+        """All findings, a line each; or that there are none, and what was looked at."""
+        looked = sum(len(seen.steps) for seen in self.players.values())
+        steps = sum(seen.done for seen in self.players.values())
+        if not self._found:
+            looked_for = "; ".join(self._asked)
+            return f"watch: nothing found in {steps} steps, {looked} of them looked at closely, for: {looked_for}"
+        return "\n".join(f"watch: {told(finding)}" for finding in self.findings)
+
+    # What hooks tell.
+
+    def _forward_hook(self, name: str) -> Callable[..., None]:
+        def forward(module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
+            if apart.depth:
+                return
+            if not torch.is_grad_enabled():
+                self._validated(name, args, kwargs, outputs)
+                return
+            if self._listening is not None:
+                self._stop_listening()
+            self._notes_of(name).inputs = (args, kwargs)
+            if (recorder := self._recorder) is not None and self._close:
+                recorder.inside = max(recorder.inside - 1, 0)
+                recorder.called(name, args, kwargs, outputs)
+                recorder.begin()
+
+        return forward
+
+    def _before_forward_hook(self, name: str) -> Callable[..., None]:
+        def before(module: nn.Module, args: Any) -> None:
+            if apart.depth or not torch.is_grad_enabled() or self._recorder is None:
+                return
+            if self._recorder.tape.random is None:
+                self._recorder.tape.random = torch.get_rng_state()
+            self._recorder.inside += 1
+
+        return before
+
+    def _before_backward(self, root: Tensor) -> None:
+        value = root.detach()
+        self._pending.append(value)
+        if value.device.type == "cpu" and value.numel() == 1 and not math.isfinite(value.item()):
+            self._lost(root)
+        if not self._close:
+            return
+        began = time.perf_counter()
+        if self._recorder is not None:
+            self._recorder.ended_in(root)
+            self._recorder.end()
+        graph = Graph(root, self._names)
+        for name in self._close:
+            seen, notes = self.players[name], self._notes_of(name)
+            notes.note_before(seen)
+            reached = [own for own in graph.used if len(self.players) == 1 or own.startswith(f"{name}.")]
+            if seen.graph is None or reached:
+                seen.graph = graph
+                notes.note_graph(graph)
+        self._spent += time.perf_counter() - began
+
+    def _after_backward(self) -> None:
+        if self._close:
+            began = time.perf_counter()
+            for name in self._close:
+                self._notes_of(name).note_after(self.players[name])
+            self._spent += time.perf_counter() - began
+
+    def _before_step_hook(self, name: str) -> Callable[..., None]:
+        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            if not apart.depth:
+                self._notes_of(name).note_before_step(self.players[name])
+
+        return before
+
+    def _step_hook(self, name: str) -> Callable[..., None]:
+        seen = self.players[name]
+
+        def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            if apart.depth:
+                return
+            pending = self._pending
+            seen.losses.append(float(sum(one.sum() for one in pending)) if len(pending) != 1 else pending[0].item())
+            seen.rates.append(optimizer.param_groups[0]["lr"])
+            if name in self._close:
+                self._looked(name)
+            elif self._is_time(seen):
+                self._look_closely(name)
+            pending.clear()
+
+        return after
+
+    # Looking closely at a step.
+
+    def _is_time(self, seen: Seen) -> bool:
+        """Whether the coming step is to be looked at."""
+        gap = min(max(seen.done // 4, 1), LARGEST_GAP)
+        if seen.done < FIRST:
+            return True
+        if seen.steps and seen.done - seen.last.number < gap:
+            return False
+        return self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
+
+    def _look_closely(self, name: str) -> None:
+        seen = self.players[name]
+        self._close.add(name)
+        self._notes[name] = probes.Notes()
+        if self._recorder is None:
+            self._recorder = Recorder(self._weights())
+        handles = [model.register_forward_pre_hook(self._before_forward_hook(name)) for model in self._models.values()]
+        if seen.optimizer is not None:
+            handles.append(seen.optimizer.register_step_pre_hook(self._before_step_hook(name)))
+        if len(seen.steps) < 2:
+            handles += [
+                module.register_forward_hook(self._called_hook(seen, own))
+                for own, module in seen.model.named_modules()
+                if any(True for _ in module.parameters(recurse=False))
+            ]
+        self._close_handles[name] = handles
+
+    def _called_hook(self, seen: Seen, name: str) -> Callable[..., None]:
+        def called(module: nn.Module, args: Any, outputs: Any) -> None:
+            if not apart.depth and torch.is_grad_enabled():
+                seen.called.add(name)
+
+        return called
+
+    def _looked(self, name: str) -> None:
+        """The step is done: put together what was seen, and let the rules judge."""
+        began = time.perf_counter()
+        seen, notes = self.players[name], self._notes.pop(name)
+        self._close.discard(name)
+        for handle in self._close_handles[name]:
+            handle.remove()
+        self._close_handles[name] = []
+        step = notes.step_of(seen, backwards=len(self._pending))
+        if self._recorder is not None:
+            recorder, self._recorder = self._recorder, None
+            recorder.end()
+            if self._close:  # another player is looked at, too
+                self._recorder = Recorder(self._weights())
+            self._keep(seen, recorder, step)
+        seen.steps.append(step)
+        self._spent += time.perf_counter() - began
+        self._judge(seen)
+        seen.graph = None
+        if self._is_time(seen):
+            self._look_closely(name)
+
+    def _keep(self, seen: Seen, recorder: Recorder, step: Step) -> None:
+        recorder.forget()
+        recorder.tape.loss = step.loss
+        if recorder.tape.is_whole:
+            seen.tapes.append(recorder.tape)
+        seen.calls, seen.combined = recorder.losses, recorder.combined
+        if recorder.losses:
+            seen.targets.append(recorder.losses[-1].target)
+
+    def _weights(self) -> dict[int, Weight]:
+        return {
+            id(tensor): Weight(player, name)
+            for player, model in self._models.items()
+            for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+        }
+
+    def _notes_of(self, name: str) -> probes.Notes:
+        if name not in self._notes:
+            self._notes[name] = probes.Notes()
+        return self._notes[name]
+
+    # Validation, and what is lost.
+
+    def _validated(self, name: str, args: Any, kwargs: Any, outputs: Any) -> None:
+        """A forward pass without gradients."""
+        seen = self.players[name]
+        if not seen.done or name in self._close and self._pending:  # before training, or within a step
+            return
+        self._stop_listening()
+        if not seen.validations or seen.validations[-1].step != seen.done:
+            seen.validations.append(Validation(seen.done, training_modules=probes.modes(seen.model)))
+        self._listening = Recorder({})
+        self._listening.called(name, args, kwargs, outputs)
+        self._listening.begin()
+
+    def _stop_listening(self) -> None:
+        """Take over what the validation batch of late showed."""
+        if (recorder := self._listening) is None:
+            return
+        self._listening = None
+        recorder.end()
+        name = next(entry.run for entry in recorder.tape.entries if isinstance(entry.run, str))
+        validation = self.players[name].validations[-1]
+        for call in recorder.losses[-1:]:
+            if call.value.numel() == 1:
+                validation.losses.append(float(call.value))
+                validation.sizes.append(len(call.target) if call.target.ndim else 1)
+            if call.classes:
+                validation.outputs.append(call.outputs.argmax(1).cpu())
+                validation.targets.append(call.target.cpu())
+        recorder.forget()
+
+    def _lost(self, root: Tensor) -> None:
+        """The loss is not a number: find out where that began, while the weights are still those of this step."""
+        for name, seen in self.players.items():
+            if seen.lost is None and (inputs := self._notes_of(name).inputs) is not None:
+                seen.lost = probes.trace(seen, inputs, root)
+                self._judge(seen)
+
+    # Judging.
+
+    def _judge(self, seen: Seen) -> None:
+        laboratory = seen.laboratory
+        for rule in list(self._rules[seen.name]):
+            allowed = EXPERIMENTS_ALLOWANCE + EXPERIMENTS * (time.perf_counter() - self._began)
+            laboratory.is_open = laboratory.seconds < allowed
+            finding = rule.check(seen)
+            if finding is None:
+                continue
+            self._rules[seen.name].remove(rule)
+            self._found.append(finding)
+            if self._say is not None:
+                self._say(f"watch: step {seen.done}: {told(finding)}")
+
+
+def told(finding: Finding) -> str:
+    """A finding in one line."""
+    remedy = f"; {finding.remedy.text}" if finding.remedy is not None else ""
+    return f"{finding.severity} {finding.rule}: {finding.title}{remedy}"
+
+
+def _watched_backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
+    """`torch.autograd.backward`, with every active watch told before and after."""
+    if apart.depth:
+        _plain_backward(tensors, *args, **kwargs)
+        return
+    root = tensors if isinstance(tensors, Tensor) else next(iter(tensors))
+    for one in _active:
+        one._before_backward(root)
+    _plain_backward(tensors, *args, **kwargs)
+    for one in _active:
+        one._after_backward()
