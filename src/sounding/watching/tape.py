@@ -120,9 +120,8 @@ class Tape:
                     outcome = models[entry.run](*args, **kwargs)
                 else:
                     outcome = entry.run(*args, **kwargs)
-                for number, leaf in zip(entry.results, tree_flatten(outcome)[0], strict=True):
-                    if number is not None:
-                        values[number] = leaf
+                results = zip(entry.results, tree_flatten(outcome)[0], strict=True)
+                values.update({number: leaf for number, leaf in results if number is not None})
         return torch.stack([values[root].float().sum() for root in self.roots]).sum()
 
 
