@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STEPS = 50
 """Of a race between a copy as it is and a remedied one."""
+LARGEST_START = 20_000_000
+"""Numbers in a model of which the weights at the start are kept."""
 
 
 class Twin(NamedTuple):
@@ -55,6 +57,11 @@ class Twin(NamedTuple):
 
 Remedy = Callable[[Twin], None]
 """Changes a copy in the way that is to be tried."""
+
+
+def rate_times(factor: float) -> Remedy:
+    """The remedy of another learning rate."""
+    return lambda twin: twin.scale_rate(factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,15 @@ class Laboratory:
         """Spent on experiments so far."""
         self.is_open = True
         """Whether there is time for more; set by the watch."""
+        self.start: dict[str, Tensor] = {}
+        """The weights at the start of training; empty for a model that is too large to keep them."""
+        self._plain: tuple[tuple[int, int, int, bool] | None, list[float]] = (None, [])
+
+    def keep_start(self) -> None:
+        """Keep the weights of now as those at the start."""
+        state = self.seen.model.state_dict()
+        if sum(tensor.numel() for tensor in state.values()) <= LARGEST_START:
+            self.start = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     @property
     def tapes(self) -> list[Tape]:
@@ -103,25 +119,33 @@ class Laboratory:
         """Whether there is time, an optimizer, and a batch whose way to the loss was recorded."""
         return self.is_open and self.seen.optimizer is not None and bool(self.tapes)
 
-    def twin(self) -> Twin:
-        """A fresh copy of everything."""
+    def twin(self, *, fresh: bool = False) -> Twin:
+        """A copy of everything as it is now, or (fresh) with the weights of the start and nothing in the optimizer."""
         assert self.seen.optimizer is not None
         models, optimizer = copy.deepcopy((dict(self.models), self.seen.optimizer))
         for model in models.values():
             for parameter in model.parameters():
                 parameter.grad = None
+        if fresh:
+            models[self.seen.name].load_state_dict(self.start)
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                group["lr"] = max(self.seen.rates, default=group["lr"])
         return Twin(models, self.seen.name, optimizer)
 
-    def descend(self, remedy: Remedy | None = None, *, steps: int = STEPS, batches: int = 0) -> list[float]:
+    def descend(
+        self, remedy: Remedy | None = None, *, steps: int = STEPS, batches: int = 0, fresh: bool = False
+    ) -> list[float]:
         """Train a copy on recorded batches in turns; the loss before each step.
 
         batches: how many of the latest batches; 0 takes all.
+        fresh:   begin where training began, at the highest rate so far, instead of where it is.
         """
         began = time.perf_counter()
         tapes = self.tapes[-batches:]
         losses = []
         with apart():
-            twin = self.twin()
+            twin = self.twin(fresh=fresh)
             twin.model.train()
             if remedy is not None:
                 remedy(twin)
@@ -133,10 +157,36 @@ class Laboratory:
         self.seconds += time.perf_counter() - began
         return losses
 
-    def race(self, remedy: Remedy, *, steps: int = STEPS, batches: int = 0) -> Race:
-        """A copy as it is against one with a remedy, on the same batches."""
-        plain = self.descend(steps=steps, batches=batches)
-        return Race(plain, self.descend(remedy, steps=steps, batches=batches))
+    def race(self, remedy: Remedy, *, steps: int = STEPS, batches: int = 0, fresh: bool = False) -> Race:
+        """A copy as it is against one with a remedy, on the same batches; arguments as of `descend`."""
+        which = (self.seen.done, steps, batches, fresh)
+        if self._plain[0] != which:  # several remedies race against the same copy
+            self._plain = which, self.descend(steps=steps, batches=batches, fresh=fresh)
+        return Race(self._plain[1], self.descend(remedy, steps=steps, batches=batches, fresh=fresh))
+
+    def held_out(self, remedy: Remedy | None = None, *, steps: int = 4 * STEPS) -> float:
+        """The least loss on a quarter of the recorded batches while a copy is trained on the others.
+
+        Measured in evaluation mode and without what parameters add to the loss directly, so that copies with another
+        dropout or penalty can be compared. With no steps it is the loss as it is now. Infinite with one batch only.
+        """
+        began = time.perf_counter()
+        count = max(len(self.tapes) // 4, 1)
+        trained, tested = self.tapes[:-count], self.tapes[-count:]
+        least = math.inf
+        with apart():
+            twin = self.twin()
+            if remedy is not None:
+                remedy(twin)
+            for step in range(steps if trained else 0):
+                if not math.isfinite(twin.step(trained[step % len(trained)])):
+                    break
+                if step % 10 == 9:
+                    least = min(least, _evaluated(twin, tested))
+            if not steps:
+                least = _evaluated(twin, tested)
+        self.seconds += time.perf_counter() - began
+        return least
 
     def loss(self, change: Callable[[Tensor], Tensor] | None = None, tape: Tape | None = None) -> float:
         """The loss of the model as it is now on a recorded batch; `change` is done to its inputs first."""
@@ -148,6 +198,16 @@ class Laboratory:
         """The part of the loss on one batch that is left after training a copy on nothing else."""
         losses = self.descend(remedy, steps=steps, batches=1)
         return min(losses) / max(losses[0], 1e-12)
+
+
+def _evaluated(twin: Twin, tapes: list[Tape]) -> float:
+    modes = {module: module.training for module in twin.model.modules()}
+    twin.model.eval()
+    with torch.no_grad():
+        value = fmean(float(tape.without_penalty(twin.models).play(twin.models)) for tape in tapes)
+    for module, training in modes.items():
+        module.training = training
+    return value
 
 
 class apart:  # noqa: N801  (reads like a function)

@@ -119,7 +119,9 @@ def layer_input(operation: Operation) -> LayerInput | None:
         return None
     units = _by_unit(values.detach().float(), convolution)
     means, deviations = units.mean(0), units.std(0, correction=0)
-    return LayerInput(operation.layer, float(units.mean()), float(units.square().mean().sqrt()), means, deviations)
+    return LayerInput(
+        operation.layer, not operation.data, float(units.mean()), float(units.square().mean().sqrt()), means, deviations
+    )
 
 
 def activation(layer: str, kind: str, operation: Operation, graph: Graph) -> Activation | None:

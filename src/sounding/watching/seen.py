@@ -28,6 +28,8 @@ class LayerInput:
     """What went into a layer with weights, in one step."""
 
     layer: str
+    is_first: bool
+    """Whether it comes from the batch, past no layer."""
     mean: float
     rms: float
     means: Tensor
@@ -206,6 +208,20 @@ class Seen:
             return None
         target = torch.cat([one.flatten() if one.ndim < 2 else one for one in self.targets[-64:]])
         return constant_loss(call, target)
+
+    def headway(self) -> float:
+        """The part of the loss that is gone: of that of ignoring the inputs where it is known, else of the first."""
+        progress = self.progress()
+        if progress is not None:
+            return progress
+        if len(self.losses) < 3:
+            return 0.0
+        return 1 - median(self.recent(min(20, max(3, len(self.losses) // 5)))) / max(abs(self.losses[0]), 1e-12)
+
+    def update_ratio(self) -> float:
+        """The median over weight matrices of the norm of the last update relative to that of the weights."""
+        matrices = {name for name, parameter in self.model.named_parameters() if parameter.ndim > 1}
+        return median([ratio for name, ratio in self.last.update_ratios.items() if name in matrices] or [0.0])
 
     def progress(self) -> float | None:
         """How far the loss of late has come from that of ignoring the inputs (0) towards nothing (1)."""

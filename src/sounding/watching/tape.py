@@ -83,6 +83,8 @@ class Tape:
     """The state of the generator before the first call."""
     loss: float = float("nan")
     """The sum of what the roots were worth."""
+    target: Tensor | None = None
+    """What the loss function compared with, if it is one of PyTorch's."""
 
     @property
     def is_whole(self) -> bool:
@@ -93,10 +95,34 @@ class Tape:
         """Those of models."""
         return [entry for entry in self.entries if isinstance(entry.run, str)]
 
-    def play(self, models: Mapping[str, nn.Module], change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    @property
+    def has_penalty(self) -> bool:
+        """Whether parameters go into the loss past the models, as those in a penalty do."""
+        leaves = (leaf for entry in self.entries for leaf in tree_flatten(entry.arguments, is_leaf=_stands_in)[0])
+        return any(isinstance(leaf, Weight) for leaf in leaves)
+
+    def without_penalty(self, models: Mapping[str, nn.Module]) -> Tape:
+        """The same with zeros for the parameters that go into the loss past the models."""
+        weights = {player: {**dict(m.named_parameters()), **dict(m.named_buffers())} for player, m in models.items()}
+
+        def emptied(leaf: Any) -> Any:
+            return torch.zeros_like(weights[leaf.player][leaf.name]) if isinstance(leaf, Weight) else leaf
+
+        entries = [
+            Entry(one.run, tree_map(emptied, one.arguments, is_leaf=_stands_in), one.results) for one in self.entries
+        ]
+        return Tape(entries, self.roots, self.random, self.loss)
+
+    def play(
+        self,
+        models: Mapping[str, nn.Module],
+        change: Callable[[Tensor], Tensor] | None = None,
+        heard: Callable[[Callable[..., Any] | str, Any, Any, Any], None] | None = None,
+    ) -> Tensor:
         """The loss that these models would have had, on the same batch and with the same random draws.
 
         change: what to do to each floating-point input of a model, such as replacing it by zeros.
+        heard:  is told of each call: what was called, its arguments by place and by name, and what came out.
         """
         values: dict[int, Tensor] = {}
         weights = {player: {**dict(m.named_parameters()), **dict(m.named_buffers())} for player, m in models.items()}
@@ -106,23 +132,27 @@ class Tape:
                 return values[leaf.number]
             return weights[leaf.player][leaf.name] if isinstance(leaf, Weight) else leaf
 
-        def is_leaf(tree: Any) -> bool:
-            return isinstance(tree, (Slot, Weight))
-
         with torch.random.fork_rng(devices=[]):
             if self.random is not None:
                 torch.set_rng_state(self.random)
             for entry in self.entries:
-                args, kwargs = tree_map(resolved, entry.arguments, is_leaf=is_leaf)
+                args, kwargs = tree_map(resolved, entry.arguments, is_leaf=_stands_in)
                 if isinstance(entry.run, str):
                     if change is not None:
                         args, kwargs = tree_map(lambda leaf: _changed(leaf, change), (args, kwargs))
                     outcome = models[entry.run](*args, **kwargs)
                 else:
                     outcome = entry.run(*args, **kwargs)
+                if heard is not None:
+                    heard(entry.run, args, kwargs, outcome)
                 results = zip(entry.results, tree_flatten(outcome)[0], strict=True)
                 values.update({number: leaf for number, leaf in results if number is not None})
         return torch.stack([values[root].float().sum() for root in self.roots]).sum()
+
+
+def _stands_in(tree: Any) -> bool:
+    """For a tensor: named tuples would be taken apart otherwise."""
+    return isinstance(tree, (Slot, Weight))
 
 
 def _changed(leaf: Any, change: Callable[[Tensor], Tensor]) -> Any:

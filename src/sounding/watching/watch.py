@@ -17,8 +17,8 @@ from sounding.finding import Finding
 from sounding.watching import probes
 from sounding.watching.experiments import Laboratory, apart
 from sounding.watching.graph import Graph, named_parameters
-from sounding.watching.rules import RULES, in_order
 from sounding.watching.rule import Rule
+from sounding.watching.rules import RULES, in_order
 from sounding.watching.seen import Seen, Step, Validation
 from sounding.watching.tape import Recorder, Weight
 
@@ -137,6 +137,7 @@ class Watch:
         """Begin to watch."""
         self._began = time.perf_counter()
         for name, seen in self.players.items():
+            seen.laboratory.keep_start()
             self._handles.append(seen.model.register_forward_hook(self._forward_hook(name), with_kwargs=True))
             if seen.optimizer is not None:
                 self._handles.append(seen.optimizer.register_step_post_hook(self._step_hook(name)))
@@ -320,6 +321,7 @@ class Watch:
             seen.tapes.append(recorder.tape)
         seen.calls, seen.combined = recorder.losses, recorder.combined
         if recorder.losses:
+            recorder.tape.target = recorder.losses[-1].target
             seen.targets.append(recorder.losses[-1].target)
 
     def _weights(self) -> dict[int, Weight]:
@@ -339,7 +341,7 @@ class Watch:
     def _validated(self, name: str, args: Any, kwargs: Any, outputs: Any) -> None:
         """A forward pass without gradients."""
         seen = self.players[name]
-        if not seen.done or name in self._close and self._pending:  # before training, or within a step
+        if not seen.done or (name in self._close and self._pending):  # before training, or within a step
             return
         self._stop_listening()
         if not seen.validations or seen.validations[-1].step != seen.done:

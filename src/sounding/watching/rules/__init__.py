@@ -7,11 +7,21 @@ from dataclasses import replace
 
 from sounding.finding import Finding
 from sounding.watching.rule import Rule
+from sounding.watching.rules.bad_init import BadInit
+from sounding.watching.rules.dead_relu import DeadRelu
 from sounding.watching.rules.eval_mode_forgotten import EvalModeForgotten
+from sounding.watching.rules.exploding_gradient import ExplodingGradient
+from sounding.watching.rules.inputs_not_normalised import InputsNotNormalised
+from sounding.watching.rules.labels_shuffled import LabelsShuffled
+from sounding.watching.rules.lr_too_high import LearningRateTooHigh
+from sounding.watching.rules.lr_too_low import LearningRateTooLow
 from sounding.watching.rules.no_update import NoUpdate
+from sounding.watching.rules.saturation import Saturation
 from sounding.watching.rules.scheduler_per_step import SchedulerPerStep
 from sounding.watching.rules.shape_broadcast import ShapeBroadcast
+from sounding.watching.rules.targets_not_normalised import TargetsNotNormalised
 from sounding.watching.rules.train_mode_not_restored import TrainModeNotRestored
+from sounding.watching.rules.vanishing_gradient import VanishingGradient
 from sounding.watching.rules.zero_grad_missing import ZeroGradMissing
 
 RULES: list[type[Rule]] = [
@@ -21,6 +31,16 @@ RULES: list[type[Rule]] = [
     TrainModeNotRestored,
     ShapeBroadcast,
     SchedulerPerStep,
+    InputsNotNormalised,
+    TargetsNotNormalised,
+    BadInit,
+    LearningRateTooHigh,
+    ExplodingGradient,
+    LearningRateTooLow,
+    VanishingGradient,
+    DeadRelu,
+    Saturation,
+    LabelsShuffled,
 ]
 """All rules: what is certain by looking alone comes first, what needs experiments last."""
 

@@ -1,0 +1,155 @@
+"""Rates, scales, initialisation and signals: the fault is named first, and healthy neighbours hear nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from programs import alarms, blobs, perceptron, train
+from torch import nn
+from torch.nn import functional as F
+
+
+def deep(activation, depth: int = 10) -> nn.Sequential:
+    torch.manual_seed(0)
+    return perceptron(8, *[32] * depth, 3, activation=activation)
+
+
+def shallow(*, activation=nn.ReLU) -> nn.Sequential:
+    torch.manual_seed(0)
+    return perceptron(8, 32, 32, 3, activation=activation)
+
+
+def regression(scale: float = 1.0, offset: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(256, 8, generator=draws)
+    y = torch.tanh(x[:, :1] + x[:, 1:2]) + 0.1 * torch.randn(256, 1, generator=draws)
+    return x, scale * y + offset
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate"), [(torch.optim.SGD, 100.0), (torch.optim.Adam, 1.0), (torch.optim.SGD, 20.0)]
+)
+def test_a_rate_that_is_too_high(optimizer, rate):
+    w = train(shallow(), blobs(), optimizer=optimizer, rate=rate)
+    assert alarms(w)[0] == "lr_too_high"
+    assert w.findings[0].evidence["factor"] < 1
+    assert "from the same start" in w.findings[0].confirmed
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [(torch.optim.SGD, 1e-6), (torch.optim.Adam, 1e-7)])
+def test_a_rate_that_is_too_low(optimizer, rate):
+    w = train(shallow(), blobs(), optimizer=optimizer, rate=rate, epochs=10)
+    assert alarms(w)[0] == "lr_too_low"
+    assert w.findings[0].evidence["factor"] >= 10
+
+
+def test_inputs_in_raw_units():
+    x, y = blobs()
+    w = train(shallow(activation=nn.Tanh), (1000 * x + 5000, y), optimizer=torch.optim.SGD, rate=0.1, epochs=10)
+    assert alarms(w)[0] == "inputs_not_normalised"
+
+
+def test_inputs_normalised_twice():
+    x, y = blobs()
+    w = train(shallow(), (x / 2000, y), optimizer=torch.optim.SGD, rate=0.1, epochs=10)
+    assert alarms(w)[0] == "inputs_not_normalised"
+
+
+def test_targets_in_raw_units():
+    torch.manual_seed(0)
+    w = train(perceptron(8, 32, 1), regression(200.0, 1000.0), loss=F.mse_loss, rate=1e-3, epochs=10)
+    assert alarms(w)[0] == "targets_not_normalised"
+
+
+def test_units_that_begin_alike():
+    model = shallow()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.01)
+    w = train(model, blobs(), optimizer=torch.optim.SGD, rate=0.1, epochs=10)
+    assert alarms(w)[0] == "bad_init"
+
+
+def test_weights_that_are_drawn_far_too_small():
+    model = deep(nn.ReLU, depth=6)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.01, 0.01)
+    w = train(model, blobs(), optimizer=torch.optim.SGD, rate=0.1, epochs=10)
+    assert alarms(w)[0] in {"bad_init", "vanishing_gradient"}
+
+
+def test_stacked_sigmoids_let_no_gradient_through():
+    w = train(deep(nn.Sigmoid), blobs(), rate=1e-3, epochs=10)
+    assert alarms(w)[0] == "vanishing_gradient"
+
+
+def test_dead_units():
+    model = shallow()
+    with torch.no_grad():
+        model[2].bias.fill_(-20.0)
+        model[0].bias.fill_(-20.0)
+    w = train(model, blobs(rows=512), rate=1e-3, epochs=10)
+    assert alarms(w)[0] in {"dead_relu", "bad_init"}
+
+
+def test_saturated_units():
+    model = shallow(activation=nn.Tanh)
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight.mul_(100)
+    w = train(model, blobs(), optimizer=torch.optim.SGD, rate=1e-3, epochs=10)
+    assert alarms(w)[0] in {"saturation", "bad_init"}
+
+
+def test_labels_in_another_order():
+    x, y = blobs(rows=512)
+    w = train(shallow(), (x, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(2))]), epochs=10)
+    assert alarms(w)[0] == "labels_shuffled"
+
+
+HEALTHY = {
+    "a small network": lambda: train(shallow(), blobs(), epochs=10),
+    "sgd": lambda: train(shallow(), blobs(), optimizer=torch.optim.SGD, rate=0.1, epochs=10),
+    "a low rate that gets there": lambda: train(shallow(), blobs(), rate=1e-3, epochs=20),
+    "classes that overlap": lambda: train(shallow(), blobs(spread=4.0), rate=1e-3, epochs=10),
+    "a deep network with He initialisation": lambda: train(deep_he(), blobs(), rate=1e-3, epochs=10),
+    "a regression": lambda: train(perceptron(8, 32, 1), regression(), loss=F.mse_loss, rate=1e-2, epochs=10),
+    "targets a little off": lambda: train(perceptron(8, 32, 1), regression(2.0, 3.0), loss=F.mse_loss, epochs=20),
+    "inputs between 0 and 1": lambda: train(shallow(), between_0_and_1(), rate=1e-2, epochs=20),
+    "warm-up": lambda: train(shallow(), blobs(), rate=1e-2, epochs=10, scheduler=warm_up),
+    "sparse units": lambda: train(sparse(), blobs(), rate=1e-2, epochs=10),
+    "tanh": lambda: train(shallow(activation=nn.Tanh), blobs(), rate=1e-2, epochs=10),
+    "no relation, few steps": lambda: train(shallow(), (torch.randn(64, 8), torch.randint(0, 3, (64,))), epochs=5),
+}
+
+
+def deep_he() -> nn.Sequential:
+    model = deep(nn.ReLU, depth=8)
+    for module in model:
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+            nn.init.zeros_(module.bias)
+    return model
+
+
+def sparse() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = perceptron(8, 256, 3)
+    nn.init.constant_(model[0].bias, -1.0)
+    return model
+
+
+def between_0_and_1() -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = blobs()
+    return (x - x.min()) / (x.max() - x.min()), y
+
+
+def warm_up(optimizer):
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 40))
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_runs_hear_nothing(name):
+    torch.manual_seed(0)
+    assert alarms(HEALTHY[name]()) == []
