@@ -71,6 +71,8 @@ class Operation:
     parameters: list[str] = field(default_factory=list)
     """Names of the parameters that went in, also through a transposition or a change of type."""
     node: Any = field(default=None, repr=False)
+    is_dropout: bool = False
+    """Whether it multiplies by a mask that drops entries and scales the rest up."""
 
     def saved(self, name: str) -> Any:
         """What autograd kept for the backward pass, such as `self`, `result` or `target`; none where it did not."""
@@ -112,15 +114,6 @@ class Operation:
                 return at
         return None
 
-    @property
-    def is_dropout(self) -> bool:
-        """Whether it multiplies by a mask that drops entries and scales the rest up."""
-        other = self.saved("other") if self.name == "Mul" else None
-        if not isinstance(other, Tensor) or other.requires_grad or other.shape != self.shape:
-            return False
-        values = torch.unique(other.flatten()[: 1 << 20])
-        return len(values) <= 2 and bool((values >= 1).any() or (values == 0).all())
-
 
 class Graph:
     """All operations behind a loss, from it to the parameters."""
@@ -158,6 +151,7 @@ class Graph:
         for one in inputs:
             if one.is_parameter:
                 operation.parameters += one.parameters
+        operation.is_dropout = _drops(operation)
         return operation
 
     def __iter__(self) -> Iterator[Operation]:
@@ -194,3 +188,14 @@ def named_parameters(models: Mapping[str, nn.Module]) -> dict[Tensor, str]:
         for player, model in models.items()
         for name, parameter in model.named_parameters()
     }
+
+
+def _drops(operation: Operation) -> bool:
+    """Whether it multiplies by zeros and a number above 1: asked at once, as what autograd kept is soon freed."""
+    if operation.name != "Mul" or len(operation.inputs) != 1:
+        return False
+    other = operation.saved("other")
+    if not isinstance(other, Tensor) or other.requires_grad or other.shape != operation.shape:
+        return False
+    values = torch.unique(other.flatten()[: 1 << 12])
+    return len(values) <= 2 and bool((values > 1).any()) and bool(((values > 1) | (values == 0)).all())
