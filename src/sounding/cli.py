@@ -21,9 +21,10 @@ from sounding.recipe import parse_duration, parse_setting, settings_from_toml
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, rest = _scripts_own(list(sys.argv[1:] if arguments is None else arguments))
     try:
         options = _parser().parse_args(words)
+        options.rest = rest
         return int(options.command(options) or 0)
     except SoundingError as error:
         if "--debug" in words:
@@ -49,6 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = printable(f"{type(error).__name__}: {error}")
         _tell(f"this is a fault of Sounding: {what}; repeat with --debug and report what it prints")
         return 1
+
+
+def _scripts_own(words: list[str]) -> tuple[list[str], list[str]]:
+    """Our words, and those for a script: what comes after it or after `--`, but for --json and --debug before `--`.
+
+    >>> _scripts_own(["check", "train.py", "--epochs", "3", "--json"])
+    (['check', 'train.py', '--json'], ['--epochs', '3'])
+    >>> _scripts_own(["check", "train.py", "--", "--json"])
+    (['check', 'train.py'], ['--json'])
+    """
+    script = next((at for at, word in enumerate(words) if word.endswith(".py")), None)
+    if words[:1] != ["check"] or script is None:
+        return words, []
+    behind = words[script + 1 :]
+    end = behind.index("--") if "--" in behind else len(behind)
+    ours = [word for word in behind[:end] if word in {"--json", "--debug"}]
+    theirs = [word for word in behind[:end] if word not in ours] + behind[end + 1 :]
+    return words[: script + 1] + ours, theirs
 
 
 def _speaks() -> bool:
@@ -114,6 +133,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.source.endswith(".py"):
+        return _check_script(options)
     from sounding.fitting import check
 
     settings = _settings(options)
@@ -124,6 +145,16 @@ def _check(options: argparse.Namespace) -> int:
         for line in result.lines(everything=True):
             print(printable(line))
     return 0
+
+
+def _check_script(options: argparse.Namespace) -> int:
+    from sounding.watching.script import run_script
+
+    outcome = run_script(options.source, options.rest, say=_say)
+    if options.json:
+        findings = [finding.to_json() for finding in outcome.findings]
+        print(json.dumps({"script": options.source, "exit_status": outcome.exit_status, "findings": findings}))
+    return outcome.exit_status
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -207,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = command("fit", _fit, "train a network on a source and say how good it is")
     _add_source(fit)
     fit.add_argument("--out", metavar="DIR", help="the folder of the run (default: runs/NAME-NUMBER)")
-    check = command("check", _check, "look a source over before training")
+    check = command("check", _check, "look a source over before training, or run a script.py under the watch")
     _add_source(check)
 
     resume = command("resume", _resume, "go on with an interrupted run")
