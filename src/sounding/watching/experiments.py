@@ -122,7 +122,11 @@ class Laboratory:
     def twin(self, *, fresh: bool = False) -> Twin:
         """A copy of everything as it is now, or (fresh) with the weights of the start and nothing in the optimizer."""
         assert self.seen.optimizer is not None
-        models, optimizer = copy.deepcopy((dict(self.models), self.seen.optimizer))
+        memo: dict[int, object] = {}  # one for all: the copied optimizer is to hold the copied parameters
+        models, optimizer = (copy.deepcopy(one, memo) for one in (dict(self.models), self.seen.optimizer))
+        for name, value in vars(self.seen.optimizer).items():  # a copy holds only what an optimizer would save
+            if name not in vars(optimizer) and name != "step":  # which a scheduler has put there, bound to the original
+                setattr(optimizer, name, copy.deepcopy(value, memo))
         for model in models.values():
             for parameter in model.parameters():
                 parameter.grad = None
@@ -164,15 +168,21 @@ class Laboratory:
             self._plain = which, self.descend(steps=steps, batches=batches, fresh=fresh)
         return Race(self._plain[1], self.descend(remedy, steps=steps, batches=batches, fresh=fresh))
 
-    def held_out(self, remedy: Remedy | None = None, *, steps: int = 4 * STEPS) -> float:
+    def held_out(
+        self, remedy: Remedy | None = None, *, steps: int = 4 * STEPS, without_penalty: bool = False
+    ) -> float:
         """The least loss on a quarter of the recorded batches while a copy is trained on the others.
 
         Measured in evaluation mode and without what parameters add to the loss directly, so that copies with another
         dropout or penalty can be compared. With no steps it is the loss as it is now. Infinite with one batch only.
+
+        without_penalty: train without what parameters add to the loss directly, too.
         """
         began = time.perf_counter()
         count = max(len(self.tapes) // 4, 1)
         trained, tested = self.tapes[:-count], self.tapes[-count:]
+        if without_penalty:
+            trained = [tape.without_penalty(self.models) for tape in trained]
         least = math.inf
         with apart():
             twin = self.twin()

@@ -1,0 +1,118 @@
+"""Inputs, labels and answers of the recorded batches, a row each: what can be said about labels is said from these."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from sounding.watching.experiments import Laboratory, apart
+from sounding.watching.tape import LOSSES
+
+LARGEST = 2048
+"""Rows that are compared with each other."""
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Examples of a classification, none of them twice."""
+
+    inputs: Tensor
+    """(N, features), standardised; empty where the inputs are no numbers."""
+    labels: Tensor
+    """(N,) int64."""
+    predictions: Tensor
+    """(N,) int64: the most probable class according to the model, in evaluation mode."""
+    confidence: Tensor
+    """(N,): its probability."""
+    places: list[tuple[int, int]]
+    """Recorded batch, counted from the latest back, and row in it."""
+
+
+def labelled(laboratory: Laboratory) -> Labelled | None:
+    """The examples of the recorded batches; none where the loss is not one of classification with a label a row."""
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    with apart(), torch.no_grad():
+        models = copy.deepcopy(dict(laboratory.models))
+        for model in models.values():
+            model.eval()
+        for tape in reversed(laboratory.tapes):
+            heard = _Heard(laboratory.seen.name)
+            tape.play(models, heard=heard)
+            if (part := heard.part()) is None:
+                return None
+            parts.append(part)
+    if not parts or len({part[0].shape[1] for part in parts}) > 1:
+        return None
+    inputs, labels, probabilities = (torch.cat([part[i] for part in parts])[:LARGEST] for i in range(3))
+    places = [(back, row) for back, part in enumerate(parts) for row in range(len(part[1]))][:LARGEST]
+    if inputs.shape[1]:
+        rows = _first_of_each(inputs)
+        inputs = (inputs[rows] - inputs[rows].mean(0)) / inputs[rows].std(0, correction=0).clamp_min(1e-6)
+    else:
+        rows = torch.arange(len(labels))
+    confidence, predictions = probabilities[rows].max(1)
+    return Labelled(inputs, labels[rows], predictions, confidence, [places[row] for row in rows.tolist()])
+
+
+class _Heard:
+    """Takes down what went into a model and what its loss was computed from."""
+
+    def __init__(self, player: str) -> None:
+        self.player = player
+        self.inputs: Tensor | None = None
+        self.outputs: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, run: Any, args: Any, kwargs: Any, outcome: Any) -> None:
+        if run == self.player:
+            leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.ndim]
+            self.inputs = next((leaf for leaf in leaves if leaf.is_floating_point()), None)
+        elif not isinstance(run, str) and run in LOSSES:
+            given = dict(zip(("input", "target"), args, strict=False)) | kwargs
+            if isinstance(given.get("input"), Tensor) and isinstance(given.get("target"), Tensor):
+                self.outputs = _classified(LOSSES[run], given["input"], given["target"])
+
+    def part(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Inputs (empty where they are no numbers), labels, probabilities."""
+        if self.outputs is None:
+            return None
+        labels, probabilities = self.outputs
+        inputs = self.inputs
+        if inputs is None or len(inputs) != len(labels):
+            inputs = torch.empty(len(labels), 0)
+        return inputs.flatten(1).float(), labels, probabilities
+
+
+def _classified(name: str, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+    """(N,) labels and (N, classes) probabilities, where there is one label a row."""
+    outputs = outputs.float()
+    if name in {"cross_entropy", "nll_loss"} and outputs.ndim == 2 and target.ndim == 1:
+        return target.long(), outputs.softmax(1)  # of log-probabilities the softmax is what they are the logarithm of
+    if name.startswith("binary_cross_entropy") and outputs.numel() == len(outputs) == target.numel():
+        if not bool(((target == 0) | (target == 1)).all()):
+            return None
+        share = (outputs.sigmoid() if name.endswith("logits") else outputs).flatten()
+        return target.flatten().long(), torch.stack([1 - share, share], 1)
+    return None
+
+
+def _first_of_each(inputs: Tensor) -> Tensor:
+    """The rows that are not the same as one before."""
+    _, which = torch.unique(inputs, dim=0, return_inverse=True)
+    first = torch.full((int(which.max()) + 1,), len(inputs))
+    return first.scatter_reduce(0, which, torch.arange(len(inputs)), "amin").sort().values
+
+
+def neighbours(known: Labelled) -> tuple[Tensor, Tensor]:
+    """The label that most of the ten nearest rows bear, and the share of them that do, by row."""
+    distances = torch.cdist(known.inputs, known.inputs)
+    distances.fill_diagonal_(torch.inf)
+    nearest = distances.topk(min(NEIGHBOURS, len(distances) - 1), largest=False).indices
+    votes = torch.nn.functional.one_hot(known.labels[nearest]).float().mean(1)
+    share, label = votes.max(1)
+    return label, share

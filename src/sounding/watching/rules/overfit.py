@@ -1,0 +1,109 @@
+"""A network that learns its training rows by heart."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean, median, stdev
+from typing import ClassVar
+
+import torch
+
+from sounding.finding import Finding
+from sounding.watching.rule import Rule
+from sounding.watching.seen import Seen, Validation
+
+RISE = 1.1
+"""Times its minimum, above which the validation loss has turned up."""
+VALIDATIONS = 3
+"""In a row that have to be above it, and a tenth of all at least."""
+FALL = 0.9
+"""Times its value at the minimum, below which the training loss went on falling meanwhile."""
+HARM = 0.1
+"""Of the loss of ignoring the inputs: a rise that makes the answers clearly worse."""
+
+
+class Overfit(Rule):
+    """The validation loss rises while the training loss goes on falling.
+
+    Trigger: several validations in a row above 1.1 times the minimum, by more than the spread over validation batches
+    explains, while the training loss fell by a tenth or more since. A gap between the two alone is no sign.
+    Harm: the accuracy on validation rows fell with it, or the rise is a tenth of the loss of ignoring the inputs. A
+    rise without either is told at the end, as an info.
+    Confirmation: the validation itself, whose rows are not trained on.
+    Remedy: stop at the minimum; weight decay, dropout, augmentation, more rows, a smaller network.
+    """
+
+    name = "overfit"
+    looks_at = "a validation loss that rises again"
+    sources: ClassVar = ("Prechelt 1998, Early Stopping: But When?", "Schoop et al. 2021, UMLAUT (CHI)")
+
+    def check(self, seen: Seen) -> Finding | None:
+        passes = [one for one in seen.validations if one.loss is not None and math.isfinite(one.loss)]
+        if seen.others or len(passes) <= VALIDATIONS or passes[-1].training_modules:
+            return None
+        losses = [one.loss or 0.0 for one in passes]
+        best = losses.index(min(losses))
+        late = passes[best + 1 :][-max(VALIDATIONS, len(passes) // 10) :]
+        reference = median(losses[max(best - 1, 0) : best + 2])  # one lucky validation is no minimum
+        if len(late) < max(VALIDATIONS, len(passes) // 10) or reference <= 0:
+            return None
+        if any((one.loss or 0.0) <= RISE * reference for one in late) or not _is_certain(passes[best], late):
+            return None
+        before, after = _training_loss(seen, passes[best].step), _training_loss(seen, passes[-1].step)
+        if not after < FALL * before:
+            return None
+        rise = fmean(one.loss or 0.0 for one in late) - losses[best]
+        lost = _accuracy_lost(passes, late)
+        harm = lost or rise > HARM * (seen.baseline or 2 * losses[best])
+        if not harm and not seen.ended:
+            return None
+        return self.finding(
+            seen,
+            f"the validation loss rose from {losses[best]:.4g} at step {passes[best].step} to {losses[-1]:.4g}, while "
+            f"the training loss fell from {before:.4g} to {after:.4g}",
+            "What is learned now holds for the training rows only."
+            + ("" if harm else " The answers are hardly worse for it; the network is more certain than it should be."),
+            "stop at the minimum of the validation loss, or use weight decay, dropout, augmentation or more data",
+            severity="warning" if harm else "info",
+            confirmed=f"in {len(late)} validations in a row" + (", whose accuracy fell as well" if lost else ""),
+            change={"training.patience": VALIDATIONS} if harm else None,
+            best_step=passes[best].step,
+            validation_losses=losses[-20:],
+            training_losses=[before, after],
+        )
+
+
+def _is_certain(best: Validation, late: list[Validation]) -> bool:
+    """Whether the rise is more than the spread over validation batches explains, or over validations without them."""
+    last = late[-1]
+    if len(last.losses) == len(best.losses) > 1:
+        rises = [after - before for before, after in zip(best.losses, last.losses, strict=True)]
+    else:
+        rises = [(one.loss or 0.0) - (best.loss or 0.0) for one in late]
+    return fmean(rises) > 2 * stdev(rises) / math.sqrt(len(rises))
+
+
+def _training_loss(seen: Seen, step: int) -> float:
+    """The mean over the last steps before this one."""
+    count = max(min(seen.done // 10, 100), 3)
+    return fmean(seen.losses[max(step - count, 0) : step])
+
+
+def _accuracy(validation: Validation) -> tuple[float, int]:
+    right = [
+        (outputs == targets).float().flatten()
+        for outputs, targets in zip(validation.outputs, validation.targets, strict=True)
+        if outputs.shape == targets.shape
+    ]
+    return (float(torch.cat(right).mean()), sum(map(len, right))) if right else (math.nan, 0)
+
+
+def _accuracy_lost(passes: list[Validation], late: list[Validation]) -> bool:
+    """Whether it is lower of late than it was, by more than chance."""
+    accuracies = [_accuracy(one) for one in passes]
+    if any(not rows for _, rows in accuracies):
+        return False
+    highest = sorted(accuracy for accuracy, _ in accuracies)[-2]
+    now, rows = fmean(accuracies[passes.index(one)][0] for one in late), accuracies[-1][1]
+    noise = math.sqrt(max(highest * (1 - highest), 1 / rows) / rows)
+    return highest - now > max(2 * noise, 0.01)
