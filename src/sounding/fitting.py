@@ -140,7 +140,7 @@ def _train(
 
     network = prepared.network()
     batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
-    trainer = _trainer(prepared, network, folder, onlookers=[events.record], progress=progress)
+    trainer = _trainer(prepared, network, folder, onlookers=[events.record], say=say, progress=progress)
     if trainer.processes.count > 1:
         prepared.decisions.append(f"{trainer.processes.count} processes train it, each on its share of every batch")
         say(prepared.decisions[-1])
@@ -156,6 +156,10 @@ def _train(
         history = trainer.fit(batches, validation=validation, resume=resuming)
     except InterruptedRunError as error:
         raise InterruptedRunError(f"stopped and saved; go on with: sounding resume {folder}") from error
+    finally:
+        for finding in trainer.findings:
+            events.append("finding", **finding.to_json())
+    prepared = replace(prepared, findings=[*prepared.findings, *trainer.findings])
 
     say("comparing with simple models on the same rows")
     predictions = {

@@ -155,6 +155,8 @@ class TrainingRecipe:
     """Alpha of the beta distribution by which pairs of examples are blended; 0 is off."""
     cutmix: float = 0.0
     """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
+    watch: bool = True
+    """Whether some steps are looked at closely for what goes wrong. It changes no bit of the result."""
     plan: Literal["measure", "given", "reference"] = "given"
     """`measure` tries what the machine offers on real steps, takes the fastest and writes it down here, `given` takes
     what is written here, and `reference` is plain float32 without any of it."""

@@ -31,7 +31,8 @@ def test_a_watched_model_ends_in_the_same_bits(optimizer):
 
 
 def test_a_healthy_run_hears_nothing_and_is_told_what_was_looked_at():
-    w = train(network(), blobs(), validation=blobs(seed=1), epochs=10)
+    x, y = blobs(384)
+    w = train(network(), (x[:256], y[:256]), validation=(x[256:], y[256:]), epochs=10)
     assert alarms(w) == []
     assert "nothing found in 80 steps" in w.summary()
     assert "validation in training mode" in w.summary()
@@ -177,3 +178,29 @@ def test_what_follows_from_another_finding_comes_behind_it():
     ordered = in_order([symptom, cause])
     assert [finding.rule for finding in ordered] == ["scheduler_per_step", "lr_too_low"]
     assert ordered[1].evidence["follows_from"] == "scheduler_per_step"
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "schedule_free", "momentum"])
+def test_a_copy_makes_the_same_step_with_any_optimizer(name):
+    from sounding.recipe import OptimizerRecipe
+    from sounding.training.optimizers import build_optimizer
+
+    torch.manual_seed(0)
+    model = perceptron(8, 16, 3)
+    optimizer = build_optimizer(model, OptimizerRecipe(name=name, lr=0.01))
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    x, y = blobs(32)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        seen = w.players["model"]
+        twin = seen.laboratory.twin()
+        with apart():
+            twin.step(seen.tapes[-1])
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    for parameter, value in zip(twin.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.detach(), value.detach())

@@ -235,7 +235,7 @@ def _implementation(network: nn.Module, groups: Groups, recipe: OptimizerRecipe)
 def other_implementations(recipe: OptimizerRecipe) -> list[str]:
     """How the step could be carried out but for the way that `auto` takes; none where the recipe has chosen.
 
-    >>> other_implementations(OptimizerRecipe("adamw")), other_implementations(OptimizerRecipe("muon"))
+    >>> other_implementations(OptimizerRecipe(name="adamw")), other_implementations(OptimizerRecipe(name="muon"))
     (['foreach', 'loop'], [])
     """
     there = OPTIMIZERS[recipe.name].implementations

@@ -50,6 +50,7 @@ from sounding.training.regularization import add_noise, penalty
 from sounding.training.saving import Progress, Saver, newest
 from sounding.training.schedule_free import ScheduleFreeAdamW
 from sounding.training.schedules import Schedule, build_schedule, plateau_factor
+from sounding.watching import Watch, watch
 
 Array = Tensor | np.ndarray[Any, Any]
 Rows = Array | tuple[Array, ...]
@@ -88,6 +89,7 @@ class Trainer:
     maximize:   whether a larger monitored value is better.
     checkpoints: a folder; needed to go on after an interruption.
     onlookers:  called with every `StepRecord` and `EpochRecord`.
+    say:        is told what the watch finds, a line each, as soon as it finds it.
     progress:   whether to show progress on standard error.
 
     >>> network = nn.Linear(2, 2)
@@ -118,6 +120,7 @@ class Trainer:
         maximize: bool = False,
         checkpoints: str | Path | None = None,
         onlookers: Sequence[Onlooker] = (),
+        say: Callable[[str], None] | None = None,
         progress: bool = True,
         **settings: Any,
     ) -> None:
@@ -147,6 +150,10 @@ class Trainer:
         self._optimizer = optimizer
         self._own_schedule = schedule if callable(schedule) else None
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
+        self._say = say
+        self.findings: list[Finding] = []
+        """What the watch found in the last `fit`, causes first; see `recipe.watch`."""
+        self._watch: Watch | None = None
         self._compiled: dict[Way, Callable[[Batch], Tensor]] = {}
         self._signals = Signals()
         self._engine: nn.Module | None = None
@@ -204,7 +211,8 @@ class Trainer:
                     self._take_up(run, found, saver)
                 elif self.recipe.time > 0:
                     self._plan_epochs(run)
-                self._train(run, saver)
+                with self._watched(run):
+                    self._train(run, saver)
             except StopRequested:
                 raise saver.save_and_explain(run) from None
             self._settle(run)
@@ -279,6 +287,8 @@ class Trainer:
                 labels: list[str] = []
                 if isinstance(record, EpochRecord):
                     history.seconds = self.processes.agreed(history.seconds)
+                    if self._watch is not None and "loss" in record.validation:
+                        self._watch.validation(record.validation["loss"])
                     if history.add(record, self.monitor, maximize=self.maximize):
                         with self._weights_to_keep(run):
                             run.best = _copied(self.network)
@@ -537,6 +547,20 @@ class Trainer:
             return shape(progress) * left[len(history)]
 
         return reduced
+
+    @contextmanager
+    def _watched(self, run: Progress) -> Iterator[None]:
+        """The watch looks on: not yet at compiled steps, which call no hooks, nor at several processes."""
+        if not self.recipe.watch or self.recipe.compile or self.processes.count > 1:
+            yield
+            return
+        models = {player.name: player.network for player in run.players}
+        self._watch = watch(models, {player.name: player.optimizer for player in run.players}, say=self._say)
+        try:
+            with self._watch:
+                yield
+        finally:
+            self.findings, self._watch = self._watch.findings, None
 
     @contextmanager
     def _recomputing(self) -> Iterator[None]:

@@ -30,9 +30,9 @@ SHARE = 0.005
 """Of the time that has passed, what looking at steps may take."""
 ALLOWANCE = 0.05
 """Seconds that it may take whatever has passed: a fault is best seen at once."""
-EXPERIMENTS = 0.1
+EXPERIMENTS = 0.05
 """Of the time that has passed, what experiments may take ..."""
-EXPERIMENTS_ALLOWANCE = 10.0
+EXPERIMENTS_ALLOWANCE = 5.0
 """... beside so many seconds."""
 
 _active: list[Watch] = []
