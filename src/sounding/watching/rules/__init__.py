@@ -7,21 +7,33 @@ from dataclasses import replace
 
 from sounding.finding import Finding
 from sounding.watching.rule import Rule
+from sounding.watching.rules.bad_data import BadData
 from sounding.watching.rules.bad_init import BadInit
+from sounding.watching.rules.batch_mixing import BatchMixing
+from sounding.watching.rules.class_imbalance import ClassImbalance
 from sounding.watching.rules.dead_relu import DeadRelu
 from sounding.watching.rules.eval_mode_forgotten import EvalModeForgotten
 from sounding.watching.rules.exploding_gradient import ExplodingGradient
 from sounding.watching.rules.inputs_not_normalised import InputsNotNormalised
 from sounding.watching.rules.labels_shuffled import LabelsShuffled
+from sounding.watching.rules.leak import Leak
 from sounding.watching.rules.lr_too_high import LearningRateTooHigh
 from sounding.watching.rules.lr_too_low import LearningRateTooLow
+from sounding.watching.rules.missing_nonlinearity import MissingNonlinearity
 from sounding.watching.rules.no_update import NoUpdate
+from sounding.watching.rules.numerics import Numerics
+from sounding.watching.rules.order_bug import OrderBug
+from sounding.watching.rules.over_regularised import OverRegularised
+from sounding.watching.rules.overfit import Overfit
 from sounding.watching.rules.saturation import Saturation
 from sounding.watching.rules.scheduler_per_step import SchedulerPerStep
 from sounding.watching.rules.shape_broadcast import ShapeBroadcast
 from sounding.watching.rules.targets_not_normalised import TargetsNotNormalised
+from sounding.watching.rules.too_few_steps import TooFewSteps
 from sounding.watching.rules.train_mode_not_restored import TrainModeNotRestored
+from sounding.watching.rules.underfit import Underfit
 from sounding.watching.rules.vanishing_gradient import VanishingGradient
+from sounding.watching.rules.wrong_output_loss_pair import WrongOutputLossPair
 from sounding.watching.rules.zero_grad_missing import ZeroGradMissing
 
 RULES: list[type[Rule]] = [
@@ -30,6 +42,14 @@ RULES: list[type[Rule]] = [
     EvalModeForgotten,
     TrainModeNotRestored,
     ShapeBroadcast,
+    WrongOutputLossPair,
+    BadData,
+    Numerics,
+    Leak,
+    BatchMixing,
+    OrderBug,
+    MissingNonlinearity,
+    ClassImbalance,
     SchedulerPerStep,
     InputsNotNormalised,
     TargetsNotNormalised,
@@ -41,6 +61,10 @@ RULES: list[type[Rule]] = [
     DeadRelu,
     Saturation,
     LabelsShuffled,
+    OverRegularised,
+    Underfit,
+    TooFewSteps,
+    Overfit,
 ]
 """All rules: what is certain by looking alone comes first, what needs experiments last."""
 

@@ -59,7 +59,7 @@ class TooFewSteps(Rule):
             return None
         return self.finding(
             seen,
-            f"the loss still falls when the run ends at step {seen.done}: {share:.0%} of its fall came in the last fifth",
+            f"the loss still falls when the run ends at step {seen.done}: {share:.0%} of its fall is of the last fifth",
             "The network had no time to learn what it can.",
             "train for more epochs",
             severity="warning" if seen.headway() < HEADWAY else "info",
