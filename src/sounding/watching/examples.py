@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from sounding.watching.seen import Seen
-from sounding.watching.tape import Tape
+from sounding.watching.tape import Slot, Tape, Weight
+
+
+def call_of(tape: Tape) -> tuple[Any, list[Tensor]] | None:
+    """What the first model was called with, and the tensors in it; none where they were computed in the same step."""
+    arguments = tape.calls()[0].arguments
+    leaves = tree_flatten(arguments, is_leaf=lambda tree: isinstance(tree, (Slot, Weight)))[0]
+    if any(isinstance(leaf, (Slot, Weight)) for leaf in leaves):
+        return None
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    return (arguments, tensors) if tensors else None
 
 
 def inputs_of(tape: Tape) -> Tensor | None:
     """What the first model was called with first, if that is a tensor."""
-    for entry in tape.calls()[:1]:
-        leaves = [leaf for leaf in tree_flatten(entry.arguments)[0] if isinstance(leaf, Tensor)]
-        return leaves[0] if leaves else None
-    return None
+    call = call_of(tape)
+    return call[1][0] if call is not None else None
 
 
 def target_of(tape: Tape) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from sounding.watching.seen import Activation, LayerInput, Lost, Seen, Step
 
 SAMPLE = 1 << 18
 """Entries of a parameter that are looked at: more say no more."""
+FINGERPRINT = 1 << 12
+"""Entries of a row that tell it from others."""
 FLAT = 0.01
 """An activation is saturated where its slope is below this part of its largest."""
 
@@ -39,6 +41,9 @@ class Notes:
     applied: dict[str, Tensor] | None = None
     layers: list[LayerInput] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
+    is_half: bool = False
+    """Whether layers compute in float16, in which small gradients are zero."""
+    zeros: dict[str, Tensor] = field(default_factory=dict)
 
     def note_before(self, seen: Seen) -> None:
         """Before a backward pass."""
@@ -49,6 +54,7 @@ class Notes:
 
     def note_graph(self, graph: Graph) -> None:
         """What the operations kept: the inputs of layers and what came out of activations."""
+        self.is_half = any(one.node._input_metadata[0].dtype == torch.float16 for one in graph.affine())
         inputs = (layer_input(operation) for operation in graph.affine())
         self.layers = [one for one in inputs if one is not None]
         outputs = (activation(layer, kind, operation, graph) for layer, kind, operation in graph.activations())
@@ -67,6 +73,9 @@ class Notes:
         if self.backwards:
             own = seen.model.named_parameters()
             self.applied = _norms({name: p.grad for name, p in own if p.grad is not None and p.requires_grad})
+        if self.backwards and self.is_half:
+            matrices = {n: p.grad for n, p in seen.model.named_parameters() if p.grad is not None and p.ndim > 1}
+            self.zeros = {name: (gradient == 0).float().mean() for name, gradient in matrices.items()}
 
     def step_of(self, seen: Seen, backwards: int) -> Step:
         """All of it as numbers: here the CPU waits for the GPU."""
@@ -86,6 +95,7 @@ class Notes:
             training=self.training,
             inputs=self.layers,
             activations=self.activations,
+            zeros=_read(self.zeros),
         )
 
 
@@ -179,7 +189,36 @@ def trace(seen: Seen, inputs: tuple[Any, Any], root: Tensor) -> Lost:
     if found:
         layer, kind, rows = found[0]
         return Lost(seen.done, f"the output of {kind}", layer, rows)
+    for operation in Graph(root, {}):
+        for what, problem, bad in _unsafe(operation):
+            if bool(bad.any()):
+                return Lost(seen.done, what, "", _rows(bad), problem)
     return Lost(seen.done, "the loss", "", [])
+
+
+def _unsafe(operation: Operation) -> Iterator[tuple[str, str, Tensor]]:
+    """What can go wrong in an operation of a loss: where, in words, and the entries in which it did."""
+    given, target = operation.saved("self"), operation.saved("target")
+    if isinstance(target, Tensor):
+        yield "targets", "", ~target.isfinite()
+        if operation.name.startswith("NllLoss"):
+            ignored = target == _signed(operation.node._saved_ignore_index)
+            yield "targets", "all of them are ignored", ignored.all()
+    if isinstance(given, Tensor) and operation.name in {"Log", "Log2", "Log10", "Log1P"}:
+        shifted = given + 1 if operation.name == "Log1P" else given
+        yield "the loss", "the logarithm of zero", shifted == 0
+        yield "the loss", "the logarithm of a negative number", shifted < 0
+    if operation.name == "Div" and isinstance(divisor := operation.saved("other"), Tensor):
+        yield "the loss", "a division by zero", divisor == 0
+    if isinstance(result := operation.saved("result"), Tensor) and operation.name == "Exp":
+        yield "the loss", "an exponential that overflows", result.isinf()
+    if isinstance(result, Tensor) and operation.name == "Sqrt":
+        yield "the loss", "the root of a negative number", result.isnan()
+
+
+def _signed(number: int) -> int:
+    """As autograd keeps negative numbers: as large ones."""
+    return number if number < 1 << 63 else number - (1 << 64)
 
 
 def _finite_hook(name: str, kind: str, found: list[tuple[str, str, list[int]]]) -> Any:
@@ -192,9 +231,26 @@ def _finite_hook(name: str, kind: str, found: list[tuple[str, str, list[int]]]) 
 
 def rows_of(values: Tensor) -> list[int]:
     """The examples of a batch that are not finite, the first ten."""
-    bad = ~values.isfinite()
+    return _rows(~values.isfinite())
+
+
+def _rows(bad: Tensor) -> list[int]:
     rows = bad.flatten(1).any(1) if bad.ndim > 1 else bad
     return [int(row) for row in rows.nonzero().flatten()[:10]] if rows.ndim else []
+
+
+def fingerprints(args: Any, kwargs: Any) -> list[int]:
+    """A number for each row of what a model was given first, the same for the same entries and hardly for others."""
+    leaves = (leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.ndim > 1)
+    first = next(leaves, None)
+    if first is None or first.is_complex() or not first.numel():
+        return []
+    rows = first.detach().flatten(1)[:, :FINGERPRINT]
+    whole = rows.float().view(torch.int32).long() if rows.is_floating_point() else rows.long()
+    draws = torch.Generator().manual_seed(rows.shape[1])
+    factors = torch.randint(1 << 62, (rows.shape[1],), generator=draws) * 2 + 1
+    mixed = whole * factors.to(whole.device)
+    return [int(row) for row in (mixed ^ (mixed >> 29)).sum(1).tolist()]
 
 
 def sensitive(model: nn.Module) -> list[str]:

@@ -80,6 +80,8 @@ class Step:
     activations: list[Activation] = field(default_factory=list)
     gradient: dict[str, Tensor] = field(default_factory=dict)
     """Of a few parameters, the gradient itself."""
+    zeros: dict[str, float] = field(default_factory=dict)
+    """By weight matrix, where layers compute in float16: the part of its gradient that is zero at the update."""
 
     @property
     def gradient_norm(self) -> float:
@@ -107,6 +109,8 @@ class Validation:
     """Whether running statistics changed meanwhile."""
     outputs: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+    """By batch, in the first validation: fingerprints of its rows."""
     told: float | None = None
 
     @property
@@ -125,10 +129,12 @@ class Lost:
 
     step: int
     what: str
-    """`inputs`, `weights`, `the output of ReLU`, `the loss`."""
+    """`inputs`, `targets`, `weights`, `the output of ReLU`, `the loss`."""
     layer: str
     rows: list[int]
     """The examples of the batch, the first ten."""
+    operation: str = ""
+    """What went wrong in the loss, in words: `the logarithm of zero`."""
 
 
 @dataclass(slots=True)
@@ -153,6 +159,8 @@ class Seen:
     tapes: deque[Tape] = field(default_factory=lambda: deque(maxlen=KEPT_BATCHES))
     targets: list[Tensor] = field(default_factory=list)
     """Targets of the steps that were looked at."""
+    trained_rows: set[int] = field(default_factory=set)
+    """Fingerprints of the rows of the steps that were looked at."""
     called: set[str] = field(default_factory=set)
     """Modules with parameters of their own that took part in a training step."""
     lost: Lost | None = None

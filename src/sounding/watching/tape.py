@@ -48,6 +48,13 @@ class LossCall(NamedTuple):
             return self.outputs.shape[1] if self.outputs.ndim > 1 else self.outputs.shape[0]
         return 0
 
+    def answers(self) -> Tensor | None:
+        """The classes that the outputs stand for, in the shape of the targets; none in a regression."""
+        if self.classes:
+            return self.outputs.argmax(1 if self.outputs.ndim > 1 else 0)
+        limit = {"binary_cross_entropy": 0.5, "binary_cross_entropy_with_logits": 0.0}.get(self.name)
+        return None if limit is None else (self.outputs > limit).long()
+
 
 class Slot(NamedTuple):
     """In place of a tensor that is computed anew when the tape is played."""

@@ -307,6 +307,8 @@ class Watch:
             if self._close:  # another player is looked at, too
                 self._recorder = Recorder(self._weights())
             self._keep(seen, recorder, step)
+        if notes.inputs is not None:
+            seen.trained_rows.update(probes.fingerprints(*notes.inputs))
         seen.steps.append(step)
         self._spent += time.perf_counter() - began
         self._judge(seen)
@@ -346,6 +348,8 @@ class Watch:
         self._stop_listening()
         if not seen.validations or seen.validations[-1].step != seen.done:
             seen.validations.append(Validation(seen.done, training_modules=probes.modes(seen.model)))
+        if len(seen.validations) == 1:
+            seen.validations[0].rows.append(probes.fingerprints(args, kwargs))
         self._listening = Recorder({})
         self._listening.called(name, args, kwargs, outputs)
         self._listening.begin()
@@ -362,9 +366,9 @@ class Watch:
             if call.value.numel() == 1:
                 validation.losses.append(float(call.value))
                 validation.sizes.append(len(call.target) if call.target.ndim else 1)
-            if call.classes:
-                validation.outputs.append(call.outputs.argmax(1).cpu())
-                validation.targets.append(call.target.cpu())
+            if (answers := call.answers()) is not None:
+                validation.outputs.append(answers.cpu())
+                validation.targets.append((call.target if call.classes else (call.target > 0.5).long()).cpu())
         recorder.forget()
 
     def _lost(self, root: Tensor) -> None:

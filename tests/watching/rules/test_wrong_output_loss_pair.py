@@ -6,10 +6,9 @@ import math
 
 import pytest
 import torch
+from programs import alarms, blobs, perceptron, train
 from torch import nn
 from torch.nn import functional as F
-
-from programs import alarms, blobs, perceptron, train
 
 RULE = "wrong_output_loss_pair"
 

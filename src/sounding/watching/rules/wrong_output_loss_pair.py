@@ -274,7 +274,7 @@ class WrongOutputLossPair(Rule):
         call = seen.call
         if call is None or call.name != "mse_loss" or not _is_one_hot(call.target) or seen.done < 20:
             return None
-        if seen.done < 2 * self._tried or not seen.laboratory.is_ready or not call.outputs.ndim == 2:
+        if seen.done < 2 * self._tried or not seen.laboratory.is_ready or call.outputs.ndim != 2:
             return None
         self._tried = seen.done
         last = _last_bend(tail)
@@ -409,7 +409,7 @@ class _Entropy(NamedTuple):
 
     last: str
 
-    def __call__(self, input: Tensor, target: Tensor, **_: object) -> Tensor:  # noqa: A002  (as PyTorch has it)
+    def __call__(self, input: Tensor, target: Tensor, **_: object) -> Tensor:
         if self.last == "Softmax":
             return -(target * input.clamp_min(1e-12).log()).sum(1).mean()
         if self.last == "Sigmoid":

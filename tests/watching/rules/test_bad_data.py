@@ -1,0 +1,70 @@
+"""Batches from which nothing can be learned."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from programs import alarms, blobs, perceptron, train
+from torch.nn import functional as F
+
+RULE = "bad_data"
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def found(w):
+    return next(finding for finding in w.findings if finding.rule == RULE)
+
+
+def test_a_gap_in_the_inputs_is_the_cause_of_a_loss_that_is_lost():
+    x, y = blobs()
+    x[40, 2] = math.nan
+    w = train(perceptron(8, 16, 3), (x, y), shuffle=False)
+    assert alarms(w)[0] == RULE
+    assert found(w).evidence["rows"] == [8]  # of the second batch of 32
+    assert "numerics" in alarms(w)
+
+
+def test_a_gap_in_the_targets():
+    x, _ = blobs()
+    y = x[:, :1].clone()
+    y[3] = math.nan
+    w = train(perceptron(8, 16, 1), (x, y), loss=F.mse_loss, shuffle=False)
+    assert alarms(w)[0] == RULE
+    assert found(w).evidence["where"] == "targets"
+
+
+def test_all_rows_are_the_same():
+    x, y = blobs()
+    assert alarms(train(perceptron(8, 16, 3), (x[:1].expand_as(x).clone(), y)))[0] == RULE
+    w = train(perceptron(8, 16, 1), (x[:1].expand_as(x).clone(), x[:, :1]), loss=F.mse_loss)
+    assert alarms(w)[0] == RULE
+
+
+def test_targets_of_a_binary_loss_that_are_no_probabilities():
+    x, y = blobs(classes=2)
+    w = train(perceptron(8, 16, 1), (x, 2 * y.float()[:, None] - 1), loss=F.binary_cross_entropy_with_logits)
+    assert alarms(w)[0] == RULE
+
+
+def test_constant_columns_are_a_note():
+    x, y = blobs()
+    x[:, 3] = 7
+    w = train(perceptron(8, 16, 3), (x, y))
+    assert RULE not in alarms(w)
+    assert found(w).evidence["columns"] == [3]
+
+
+def test_few_different_rows_that_agree_with_one_another():
+    corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(64, 1)
+    either = (corners[:, 0] != corners[:, 1]).long()
+    assert RULE not in [f.rule for f in train(perceptron(2, 16, 2), (corners, either)).findings]
+
+
+def test_data_without_fault():
+    assert RULE not in [f.rule for f in train(perceptron(8, 16, 3), blobs()).findings]
