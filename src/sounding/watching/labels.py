@@ -16,6 +16,8 @@ from sounding.watching.tape import LOSSES
 LARGEST = 2048
 """Rows that are compared with each other."""
 NEIGHBOURS = 10
+AGREEMENT = 0.85
+"""Of neighbours and model, below which neither foretells labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Labelled:
     confidence: Tensor
     """(N,): its probability."""
     places: list[tuple[int, int]]
-    """Recorded batch, counted from the latest back, and row in it."""
+    """Number of the step, and row in its batch."""
 
 
 def labelled(laboratory: Laboratory) -> Labelled | None:
@@ -50,7 +52,9 @@ def labelled(laboratory: Laboratory) -> Labelled | None:
     if not parts or len({part[0].shape[1] for part in parts}) > 1:
         return None
     inputs, labels, probabilities = (torch.cat([part[i] for part in parts])[:LARGEST] for i in range(3))
-    places = [(back, row) for back, part in enumerate(parts) for row in range(len(part[1]))][:LARGEST]
+    numbers = {step.loss: step.number for step in laboratory.seen.steps}
+    steps = [numbers.get(tape.loss, -1) for tape in reversed(laboratory.tapes)]
+    places = [(step, row) for step, part in zip(steps, parts, strict=True) for row in range(len(part[1]))][:LARGEST]
     if inputs.shape[1]:
         rows = _first_of_each(inputs)
         inputs = (inputs[rows] - inputs[rows].mean(0)) / inputs[rows].std(0, correction=0).clamp_min(1e-6)
@@ -116,3 +120,47 @@ def neighbours(known: Labelled) -> tuple[Tensor, Tensor]:
     votes = torch.nn.functional.one_hot(known.labels[nearest]).float().mean(1)
     share, label = votes.max(1)
     return label, share
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """Examples of which the label could be foretold, in the eyes of the neighbours and of the model alike."""
+
+    rows: Tensor
+    """(M,): which, of those that are known."""
+    expected: Tensor
+    """(M,) int64: the label that both foretell."""
+    share: float
+    """Of them, those that bear another label."""
+    places: list[dict[str, int]]
+    """The first of these: step, row in its batch, label and what was expected."""
+
+
+def doubts(known: Labelled, part: float = 0.25, of: int | None = None) -> Doubts | None:
+    """Judge labels where they can be foretold best; none where neighbours and model do not agree even there.
+
+    Where classes overlap, neighbours disagree and the model is unsure: such rows are not among the best, and so a hard
+    problem is not taken for a wrong label. Wrong labels are anywhere.
+
+    part: the part of the rows that is taken; of: only among those that are expected to be of this class.
+    """
+    label, agreement = neighbours(known)
+    certainty = torch.minimum(_rank(agreement + 1e-3 * known.confidence), _rank(known.confidence))
+    candidates = torch.arange(len(label)) if of is None else ((label == of) & (known.predictions == of)).nonzero()[:, 0]
+    count = max(round(part * len(candidates)), 1)
+    if len(candidates) < 2:
+        return None
+    rows = candidates[certainty[candidates].topk(count).indices]
+    if float((label[rows] == known.predictions[rows]).float().mean()) < AGREEMENT:
+        return None
+    wrong = (known.labels[rows] != label[rows]) & (known.predictions[rows] == label[rows])
+    places = [
+        {"step": known.places[row][0], "row": known.places[row][1]}
+        | {"label": int(known.labels[row]), "expected": int(label[row])}
+        for row in rows[wrong].tolist()
+    ]
+    return Doubts(rows, label[rows], float(wrong.float().mean()), places[:10])
+
+
+def _rank(values: Tensor) -> Tensor:
+    return values.argsort().argsort().float()

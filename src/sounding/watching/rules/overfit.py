@@ -53,7 +53,7 @@ class Overfit(Rule):
         if not after < FALL * before:
             return None
         rise = fmean(one.loss or 0.0 for one in late) - losses[best]
-        lost = _accuracy_lost(passes, late)
+        lost = accuracy_lost(passes, late)
         harm = lost or rise > HARM * (seen.baseline or 2 * losses[best])
         if not harm and not seen.ended:
             return None
@@ -98,12 +98,13 @@ def _accuracy(validation: Validation) -> tuple[float, int]:
     return (float(torch.cat(right).mean()), sum(map(len, right))) if right else (math.nan, 0)
 
 
-def _accuracy_lost(passes: list[Validation], late: list[Validation]) -> bool:
-    """Whether it is lower of late than it was, by more than chance."""
+def accuracy_lost(passes: list[Validation], late: list[Validation] | None = None) -> bool:
+    """Whether the accuracy of late, in the last three if not said, is lower than it was, by more than chance."""
+    late = late or passes[-VALIDATIONS:]
     accuracies = [_accuracy(one) for one in passes]
-    if any(not rows for _, rows in accuracies):
+    if len(passes) <= VALIDATIONS or any(not rows for _, rows in accuracies):
         return False
-    highest = sorted(accuracy for accuracy, _ in accuracies)[-2]
-    now, rows = fmean(accuracies[passes.index(one)][0] for one in late), accuracies[-1][1]
+    highest = sorted(accuracy for accuracy, _ in accuracies)[-2]  # one lucky validation is no peak
+    now, rows = fmean(_accuracy(one)[0] for one in late), accuracies[-1][1]
     noise = math.sqrt(max(highest * (1 - highest), 1 / rows) / rows)
     return highest - now > max(2 * noise, 0.01)

@@ -1,0 +1,178 @@
+"""A variational autoencoder that leaves its latent variables unused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_flatten
+
+from sounding.finding import Finding
+from sounding.watching.experiments import Twin, apart
+from sounding.watching.rule import Rule
+from sounding.watching.seen import Seen
+from sounding.watching.tape import Slot, Tape
+
+FIRST = 100
+"""Steps before which latent variables may well sleep."""
+APART = 20
+IN_A_ROW = 3
+ACTIVE = 0.01
+"""Variance over examples of the mean of a latent variable, above which it is in use."""
+FEW = 0.1
+"""Of the latent variables."""
+DIVERGENCE = 0.05
+"""Nats for each of them."""
+DEAF = 0.15
+"""Of the deviation of the inputs: what another draw of the latent variables may change of the reconstruction."""
+FURTHER = 200
+
+
+class _Look(NamedTuple):
+    active: float
+    divergence: float
+    change: float
+
+
+class VaeCollapse(Rule):
+    """The posterior of the latent variables has collapsed to the prior, and the decoder does without them.
+
+    A model is taken for a variational autoencoder where it puts out two tensors of one shape (B, d) beside one of the
+    size of its input.
+
+    Trigger: after a hundred steps, in three measurements in a row, less than a tenth of the latent variables are
+    active (the variance of their mean over examples is above 0.01) and the divergence from the prior is all but zero.
+    Harm: the decoder is deaf: another draw of the latent variables changes its output by less than 0.15 of the
+    deviation of the inputs.
+    Confirmation: a copy that is trained for 200 more steps does not wake up.
+    Remedy: raise the weight of the divergence from zero slowly, allow free bits, or weigh the reconstruction as a sum.
+    """
+
+    name = "vae_collapse"
+    looks_at = "latent variables that are not used"
+    explains = ("underfit", "too_few_steps", "lr_too_low", "vanishing_gradient")
+    sources: ClassVar = (
+        "Burda et al. 2016, Importance Weighted Autoencoders (ICLR), appendix C",
+        "Bowman et al. 2016, Generating Sentences from a Continuous Space (CoNLL)",
+        "Kingma et al. 2016, Inverse Autoregressive Flow (NeurIPS): free bits",
+    )
+
+    def __init__(self) -> None:
+        self._looks: list[_Look] = []
+        self._next = FIRST
+
+    def check(self, seen: Seen) -> Finding | None:
+        if seen.done < self._next or not seen.laboratory.is_ready:
+            return None
+        self._next = seen.done + APART
+        look = _look(seen, seen.model)
+        if look is None:
+            return None
+        self._looks.append(look)
+        late = self._looks[-IN_A_ROW:]
+        if len(late) < IN_A_ROW or not all(map(_is_asleep, late)):
+            return None
+        after = _look_further(seen)
+        if after is None or after.active >= FEW or after.divergence >= DIVERGENCE:
+            self._next = 2 * seen.done
+            return None
+        return self.finding(
+            seen,
+            f"the latent variables are not used: {look.active:.0%} of them are active",
+            "Each example gets the same code, the prior, and the decoder makes one answer for all.",
+            "raise the weight of the divergence from zero over the first epochs, allow free bits, or sum the "
+            "reconstruction loss over pixels instead of taking its mean",
+            confirmed=f"another draw of them changes the reconstruction by {look.change:.1%} of the deviation of the "
+            f"inputs, and a copy trained for {FURTHER} more steps had {after.active:.0%} of them active",
+            active=look.active,
+            divergence_per_variable=look.divergence,
+            effect_of_another_draw=look.change,
+        )
+
+
+def _is_asleep(look: _Look) -> bool:
+    return look.active < FEW and look.divergence < DIVERGENCE and look.change < DEAF
+
+
+def _look(seen: Seen, model: nn.Module) -> _Look | None:
+    """At the latent variables of the last batch recorded; none where this is no variational autoencoder."""
+    call = next(_calls(seen), None)
+    if call is None:
+        return None
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, (_BatchNorm, _DropoutNd)):
+            module.eval()
+    args, kwargs = call
+    with apart(), torch.no_grad():
+        first, second = (tree_flatten(model(*args, **kwargs))[0] for _ in range(2))
+    inputs = next((one for one in tree_flatten((args, kwargs))[0] if _is_batch(one)), None)
+    if inputs is None:
+        return None
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if _is_batch(a) and len(a) == len(inputs)]
+    rebuilt = next((pair for pair in pairs if pair[0].numel() == inputs.numel()), None)
+    latent = _latent([a for a, _ in pairs if a.ndim == 2 and a.numel() != inputs.numel()])
+    if rebuilt is None or latent is None:
+        return None
+    active = max(float((one.var(0) > ACTIVE).float().mean()) for one in latent)
+    return _Look(active, _divergence(*latent), _change(inputs, *rebuilt))
+
+
+def _calls(seen: Seen) -> Iterator[tuple[Any, Any]]:
+    """Arguments of the model, where they do not depend on something that was computed before."""
+    for tape in reversed(seen.laboratory.tapes):
+        yield from _own_calls(tape, seen.name)
+
+
+def _own_calls(tape: Tape, player: str) -> Iterator[tuple[Any, Any]]:
+    for entry in tape.calls():
+        leaves = tree_flatten(entry.arguments, is_leaf=lambda tree: isinstance(tree, Slot))[0]
+        if entry.run == player and not any(isinstance(leaf, Slot) for leaf in leaves):
+            yield entry.arguments
+
+
+def _is_batch(one: Any) -> bool:
+    return isinstance(one, Tensor) and one.is_floating_point() and one.ndim > 1 and len(one) > 7
+
+
+def _latent(candidates: list[Tensor]) -> tuple[Tensor, Tensor] | None:
+    """The two of one shape that vary least over examples: a sample beside them varies by itself."""
+    shapes = [tuple(one.shape) for one in candidates]
+    twice = next((shape for shape in shapes if shapes.count(shape) >= 2), None)
+    if twice is None:
+        return None
+    alike = [one for one in candidates if tuple(one.shape) == twice]
+    one, other = sorted(alike, key=lambda one: float(one.var(0).mean()))[:2]
+    return one, other
+
+
+def _divergence(one: Tensor, other: Tensor) -> float:
+    """From the standard normal, per variable; one is the mean, the other the deviation or the logarithm of it."""
+    readings = [
+        float(0.5 * (mean.square() + logarithm.exp() - logarithm - 1).mean())
+        for mean, scale in ((one, other), (other, one))
+        for logarithm in (scale, 2 * scale, 2 * scale.clamp_min(1e-6).log())
+    ]
+    return min(readings)
+
+
+def _change(inputs: Tensor, first: Tensor, second: Tensor) -> float:
+    """What another draw changes of the output, relative to the deviation of the inputs; logits are made shares."""
+    if float(inputs.min()) >= 0 and float(inputs.max()) <= 1 and float(first.abs().max()) > 1:
+        first, second = first.sigmoid(), second.sigmoid()
+    return float((first - second).square().mean().sqrt() / inputs.std(0).square().mean().sqrt().clamp_min(1e-12))
+
+
+def _look_further(seen: Seen) -> _Look | None:
+    """The same of a copy that is trained for longer.
+
+    Whether its decoder is deaf is not asked: recorded batches come with recorded draws, which it may learn to read.
+    """
+    copies: list[Twin] = []
+    seen.laboratory.descend(copies.append, steps=FURTHER)
+    return _look(seen, copies[0].model)

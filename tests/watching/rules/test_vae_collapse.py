@@ -1,0 +1,75 @@
+"""Latent variables that are not used are found, those that are in use or about to be are not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from programs import alarms, blobs
+from torch import nn
+from torch.nn import functional as F
+
+from sounding.watching import Watch, watch
+
+
+class Autoencoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(16, 32), nn.ReLU())
+        self.mean, self.logarithm = nn.Linear(32, 4), nn.Linear(32, 4)
+        self.decoder = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 16))
+
+    def forward(self, x):
+        hidden = self.encoder(x)
+        mean, logarithm = self.mean(hidden), self.logarithm(hidden)
+        return self.decoder(mean + (0.5 * logarithm).exp() * torch.randn_like(mean)), mean, logarithm
+
+
+def learn(weight: float, *, steps: int = 400, reduction: str = "sum", rate: float = 3e-3) -> Watch:
+    torch.manual_seed(0)
+    model = Autoencoder()
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    x, _ = blobs(512, classes=6, features=16)
+    x = x / x.std()
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(steps):
+            batch = x[torch.randint(0, 512, (64,))]
+            optimizer.zero_grad()
+            rebuilt, mean, logarithm = model(batch)
+            error = F.mse_loss(rebuilt, batch, reduction=reduction) / (len(batch) if reduction == "sum" else 1)
+            divergence = -0.5 * (1 + logarithm - mean.square() - logarithm.exp()).sum(1).mean()
+            (error + weight * divergence).backward()
+            optimizer.step()
+    return w
+
+
+@pytest.mark.parametrize(("weight", "reduction"), [(20.0, "sum"), (1.0, "mean")])
+def test_a_divergence_that_weighs_too_much(weight, reduction):
+    w = learn(weight, reduction=reduction)
+    assert alarms(w)[0] == "vae_collapse"
+    assert w.findings[0].evidence["active"] == 0
+    assert w.findings[0].evidence["divergence_per_variable"] < 0.05
+
+
+@pytest.mark.parametrize(("weight", "rate"), [(1.0, 3e-3), (1.0, 3e-4), (4.0, 3e-3)])
+def test_latent_variables_in_use_are_silent(weight, rate):
+    w = learn(weight, rate=rate)
+    assert "vae_collapse" not in [finding.rule for finding in w.findings]
+
+
+def test_the_beginning_is_silent():
+    w = learn(20.0, steps=60)
+    assert "vae_collapse" not in [finding.rule for finding in w.findings]
+
+
+def test_a_plain_autoencoder_is_silent():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 16))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    x, _ = blobs(512, classes=6, features=16)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(150):
+            batch = x[torch.randint(0, 512, (64,))]
+            optimizer.zero_grad()
+            F.mse_loss(model(batch), batch).backward()
+            optimizer.step()
+    assert "vae_collapse" not in [finding.rule for finding in w.findings]
