@@ -11,10 +11,13 @@ from sounding.watching.rules.bad_data import BadData
 from sounding.watching.rules.bad_init import BadInit
 from sounding.watching.rules.batch_mixing import BatchMixing
 from sounding.watching.rules.class_imbalance import ClassImbalance
+from sounding.watching.rules.corrupt_labels import CorruptLabels
 from sounding.watching.rules.dead_relu import DeadRelu
 from sounding.watching.rules.eval_mode_forgotten import EvalModeForgotten
 from sounding.watching.rules.exploding_gradient import ExplodingGradient
+from sounding.watching.rules.gan_collapse import GanCollapse
 from sounding.watching.rules.inputs_not_normalised import InputsNotNormalised
+from sounding.watching.rules.label_noise import LabelNoise
 from sounding.watching.rules.labels_shuffled import LabelsShuffled
 from sounding.watching.rules.leak import Leak
 from sounding.watching.rules.lr_too_high import LearningRateTooHigh
@@ -32,6 +35,7 @@ from sounding.watching.rules.targets_not_normalised import TargetsNotNormalised
 from sounding.watching.rules.too_few_steps import TooFewSteps
 from sounding.watching.rules.train_mode_not_restored import TrainModeNotRestored
 from sounding.watching.rules.underfit import Underfit
+from sounding.watching.rules.vae_collapse import VaeCollapse
 from sounding.watching.rules.vanishing_gradient import VanishingGradient
 from sounding.watching.rules.wrong_output_loss_pair import WrongOutputLossPair
 from sounding.watching.rules.zero_grad_missing import ZeroGradMissing
@@ -61,9 +65,13 @@ RULES: list[type[Rule]] = [
     DeadRelu,
     Saturation,
     LabelsShuffled,
+    LabelNoise,
+    CorruptLabels,
     OverRegularised,
     Underfit,
     TooFewSteps,
+    GanCollapse,
+    VaeCollapse,
     Overfit,
 ]
 """All rules: what is certain by looking alone comes first, what needs experiments last."""
