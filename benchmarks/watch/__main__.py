@@ -44,16 +44,21 @@ class Job:
         return "faulty" if self.causes else "healthy"
 
 
+def twins() -> dict[str, str]:
+    """By the id of a faulty program, that of its twin: one that several share has the name of the first."""
+    names: dict[int, str] = {}
+    return {case.id: names.setdefault(id(case.fixed), f"{case.id}-fixed") for case in FAULTY}
+
+
 def jobs() -> Iterator[Job]:
-    """All programs. A healthy twin that several faulty ones share comes once, under the name of the first."""
-    twins: set[int] = set()
+    """All programs; a twin that several share comes once."""
+    names = twins()
     for case in FAULTY:
         shared = {"family": case.family, "floor": case.floor}
         kind = "harmless" if case.harmless else "faulty"
         yield Job(id=case.id, kind=kind, program=case.faulty, causes=case.causes, **shared)
-        if id(case.fixed) not in twins:
-            twins.add(id(case.fixed))
-            yield Job(id=f"{case.id}-fixed", kind="fixed", program=case.fixed, **shared)
+        if names[case.id] == f"{case.id}-fixed":
+            yield Job(id=names[case.id], kind="fixed", program=case.fixed, **shared)
     for healthy in HEALTHY:
         yield Job(id=healthy.id, kind="healthy", family=healthy.family, program=healthy.program, floor=healthy.floor)
 
@@ -129,7 +134,7 @@ def main() -> None:
                         file.write(json.dumps(one.to_json()) + "\n")
             measured.append(one)
             print(progress(one), flush=True)
-    print("\n" + report(measured))
+    print("\n" + report(measured, twins()))
 
 
 if __name__ == "__main__":

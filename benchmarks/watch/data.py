@@ -94,7 +94,7 @@ def digit_rows(seed: int) -> Data:
     return digits(seed).with_inputs(lambda x: x[:, 0])
 
 
-def textures(seed: int, rows: int = 800, classes: int = 6, size: int = 12, noise: float = 0.6) -> Data:
+def textures(seed: int, rows: int = 800, classes: int = 6, size: int = 12, noise: float = 1.8) -> Data:
     """Coloured gratings at one of some angles, with noise: (N, 3, size, size), about mean 0 and deviation 1."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, classes, rows + 600)

@@ -37,10 +37,10 @@ class Gan:
     """A generator against a discriminator (Goodfellow et al. 2014, with the loss that does not saturate)."""
 
     centres: Tensor
-    steps: int = 900
-    rates: tuple[float, float] = (1e-3, 1e-3)
+    steps: int = 1200
+    rates: tuple[float, float] = (2e-3, 2e-3)
     """Of the generator and the discriminator."""
-    latent: int = 4
+    latent: int = 8
     width: int = 64
     discriminator_width: int = 64
     discriminator_steps: int = 1

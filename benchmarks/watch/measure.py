@@ -8,7 +8,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, median
@@ -199,13 +199,13 @@ class Figures:
     @classmethod
     def of(cls, measured: Sequence[Measured]) -> Figures:
         faulty = [one for one in measured if one.kind == "faulty"]
-        quiet = [one for one in measured if one.kind in {"healthy", "fixed"} and (one.is_well or one.alarms)]
+        quiet = [one for one in measured if one.kind in {"healthy", "fixed"} and one.is_well]
         named = [[said for said in one.alarms if not said.follows] for one in faulty]
         right = sum(said.rule in one.causes for one, several in zip(faulty, named, strict=True) for said in several)
         found = [one for one in faulty if one.alarms]
         return cls(
             found=Share(len(found), len(faulty)),
-            alarmed=Share(sum(bool(one.alarms) for one in quiet if one.is_well), sum(one.is_well for one in quiet)),
+            alarmed=Share(sum(bool(one.alarms) for one in quiet), len(quiet)),
             first_right=Share(sum(one.is_right for one in faulty), len(faulty)),
             recall=Share(sum(any(said.rule in one.causes for said in one.alarms) for one in faulty), len(faulty)),
             precision=Share(right, sum(map(len, named))),
@@ -215,17 +215,17 @@ class Figures:
         )
 
 
-def harm(measured: Sequence[Measured]) -> list[tuple[str, float, float]]:
-    """Faults that do none: the id, and the mean metric over seeds of the fixed and of the faulty program."""
-    metrics: dict[tuple[str, str], list[float]] = {}
+def harm(measured: Sequence[Measured], twins: Mapping[str, str]) -> list[tuple[str, float, float]]:
+    """Faults that do none: the id, and the mean metric over seeds of the fixed and of the faulty program.
+
+    twins: by the id of a faulty program, that of its fixed twin.
+    """
+    metrics: dict[str, list[float]] = {}
     for one in measured:
-        metrics.setdefault((one.id.removesuffix("-fixed"), one.kind), []).append(one.metric)
-    harmless = []
-    for (name, kind), faulty in metrics.items():
-        fixed = metrics.get((name, "fixed"))
-        if kind in {"faulty", "harmless"} and fixed and fmean(fixed) - fmean(faulty) < HARM:
-            harmless.append((name, fmean(fixed), fmean(faulty)))
-    return harmless
+        metrics.setdefault(one.id, []).append(one.metric)
+    pairs = [(name, twin) for name, twin in twins.items() if name in metrics and twin in metrics]
+    means = [(name, fmean(metrics[twin]), fmean(metrics[name])) for name, twin in pairs]
+    return [(name, fixed, faulty) for name, fixed, faulty in means if fixed - faulty < HARM]
 
 
 def confusion(measured: Sequence[Measured]) -> dict[str, Counter[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks.watch.measure import Figures, Measured, confusion, harm, median_steps
 
@@ -11,7 +11,8 @@ PUBLISHED = {"found": "0.94", "alarmed": "0.36 to 0.96", "first": "0.63", "recal
 WANTED = {"found": ">= 0.95", "alarmed": "<= 0.02", "first": ">= 0.80", "recall": ">= 0.75", "precision": ">= 0.75"}
 
 
-def report(measured: Sequence[Measured]) -> str:
+def report(measured: Sequence[Measured], twins: Mapping[str, str] | None = None) -> str:
+    """The figures, and all that is behind them; twins: by the id of a faulty program, that of its fixed twin."""
     parts = [table(measured)]
     parts += [
         section(title, lines)
@@ -29,7 +30,7 @@ def report(measured: Sequence[Measured]) -> str:
             ),
             (
                 "Faults that do no harm: fixed, faulty",
-                [f"{name}: {fixed:.3f}, {faulty:.3f}" for name, fixed, faulty in harm(measured)],
+                [f"{name}: {fixed:.3f}, {faulty:.3f}" for name, fixed, faulty in harm(measured, twins or {})],
             ),
             ("Ended in an error under the watch", [f"{one.id}: {one.crash}" for one in measured if one.crash]),
         )

@@ -345,7 +345,7 @@ CASES += (
     + variants(
         DIGITS,
         rows_of_digits,
-        0.9,
+        0.85,
         {
             "rnn-lr-too-high": ("lr_too_high saturation", replace(rows_of_digits, optimizer=p.adam(0.5))),
             "lstm-never-zeroed": ("zero_grad_missing", replace(rows_of_digits, step=p.never_zeroed)),

@@ -153,7 +153,7 @@ add(
         "zeroed-last": flat(step=p.zeroed_last, optimizer=p.sgd(0.2)),
         "clip-norm": flat(step=p.clipped(1.0), optimizer=p.sgd(0.3)),
         "clip-values": flat(step=p.clipped_values(0.1), optimizer=p.sgd(0.3)),
-        "small-batch": flat(batch_size=4, optimizer=p.sgd(0.02), epochs=2),
+        "small-batch": flat(batch_size=4, optimizer=p.sgd(0.05), epochs=3),
         "large-batch": flat(batch_size=400, optimizer=p.adam(1e-2), epochs=40),
         "whole-batch-lbfgs": flat(
             *(), batch_size=1200, epochs=6, step=p.by_closure, optimizer=p.optimizer(torch.optim.LBFGS, lr=0.5)
@@ -371,7 +371,7 @@ add(
 )
 add(
     REGRESSION,
-    0.35,
+    0.3,
     {
         "diabetes": plane(
             data=data.diabetes, network=partial(dense, 10, 16, 1), optimizer=p.adam(3e-3, weight_decay=1e-2), epochs=20
@@ -405,7 +405,7 @@ add(
     0.88,
     {
         "adam": cnn(),
-        "sgd-loader": cnn(optimizer=p.sgd(0.1), loader=True),
+        "sgd-loader": cnn(optimizer=p.sgd(0.1, momentum=0.8), loader=True),
         "momentum-stairs": cnn(optimizer=p.sgd(0.05, momentum=0.9), schedule=p.stairs(3, 0.3)),
         "dropout": cnn(network=partial(networks.convolutional, dropout=0.4), epochs=8),
         "tanh": cnn(network=partial(networks.convolutional, activation=nn.Tanh)),
@@ -443,7 +443,7 @@ add(
                 *(nn.Flatten(), nn.Linear(24, 10)),
             ),
             optimizer=p.adam(5e-3),
-            epochs=10,
+            epochs=14,
         ),
         "spectral-norm": cnn(
             network=lambda: nn.Sequential(
@@ -485,7 +485,7 @@ add(
         "leaky": textures(
             network=partial(networks.deep_convolutional, activation=lambda: nn.LeakyReLU(0.1), dropout=0.0)
         ),
-        "instance-norm": textures(network=partial(networks.deep_convolutional, norm=nn.InstanceNorm2d)),
+        "instance-norm": textures(network=partial(networks.deep_convolutional, norm=nn.InstanceNorm2d), epochs=14),
         "batch-of-eight": textures(batch_size=8, epochs=3),
         "noise-augmented": textures(step=p.augmented(lambda x: x + 0.3 * torch.randn_like(x))),
         "flipped-channels": textures(step=p.augmented(lambda x: x[:, torch.randperm(3)])),
@@ -630,12 +630,16 @@ add(
     0.7,
     {
         "ring": Gan(centres=RING),
-        "square": Gan(centres=SQUARE, steps=600),
-        "square-two-rates": Gan(centres=SQUARE, steps=600, rates=(5e-4, 2e-3)),
-        "square-smoothed": Gan(centres=SQUARE, steps=600, smooth=0.9),
-        "ring-wasserstein": Gan(centres=RING, steps=350, wasserstein=True, discriminator_steps=3, rates=(2e-3, 2e-3)),
-        "square-tanh-generator": Gan(centres=SQUARE, steps=600, activation=nn.Tanh),
-        "ring-two-judgements": Gan(centres=RING, steps=600, discriminator_steps=2, rates=(1e-3, 1e-3)),
+        "square": Gan(centres=SQUARE),
+        "ring-two-rates-tanh": Gan(
+            centres=RING, steps=1000, rates=(1e-3, 3e-3), latent=16, width=96, activation=nn.Tanh
+        ),
+        "square-smoothed": Gan(centres=SQUARE, smooth=0.9),
+        "ring-wasserstein": Gan(centres=RING, steps=350, wasserstein=True, discriminator_steps=3),
+        "ring-without-momentum": Gan(
+            centres=RING, rates=(5e-4, 5e-4), latent=16, width=128, discriminator_width=128, betas=(0.0, 0.9)
+        ),
+        "ring-two-judgements": Gan(centres=RING, steps=800, discriminator_steps=2),
     },
 )
 add(
@@ -646,7 +650,7 @@ add(
         "vae-warmed": Vae(warm_epochs=6),
         "vae-gaussian": Vae(gaussian=True, latent=6),
         "vae-half-weight": Vae(weight=0.5, latent=12),
-        "bottleneck": Autoencoder(network=partial(dense, 64, 48, 12, 48, 64)),
+        "bottleneck": Autoencoder(network=partial(dense, 64, 48, 12, 48, 64), epochs=25),
         "denoising": Autoencoder(network=partial(dense, 64, 96, 64), noise=0.3),
         "linear": Autoencoder(network=partial(dense, 64, 16, 64, activation=None), lr=1e-2),
         "of-points-as-probabilities": Autoencoder(
@@ -675,18 +679,18 @@ def half(first: bool) -> Callable[[int], data.Data]:
     return rows
 
 
-def pretrained() -> nn.Sequential:
+def pretrained(build: Callable[..., nn.Sequential] = networks.convolutional) -> nn.Sequential:
     """A network that knows the digits below 5, with a new last layer."""
     with torch.random.fork_rng():
         kept: list[nn.Sequential] = []
 
-        def build() -> nn.Module:
-            kept[:] = [networks.convolutional(classes=5)]
+        def network() -> nn.Module:
+            kept[:] = [build(classes=5)]
             return kept[0]
 
-        p.Program(data=half(True), network=build, optimizer=p.adam(3e-3), epochs=4)(p.unwatched, 0)
-    model = kept[0].eval()
-    model[-1] = nn.Linear(32, 5)
+        p.Program(data=half(True), network=network, optimizer=p.adam(3e-3), epochs=4)(p.unwatched, 0)
+    model = kept[0]
+    model[-1] = nn.Linear(model[-1].in_features, 5)  # type: ignore[arg-type]
     return model
 
 
@@ -698,7 +702,7 @@ def frozen_front(model: nn.Sequential, layers: int = 7) -> nn.Sequential:
 def two_rates(model: nn.Module) -> Optimizer:
     """The new layer learns ten times as fast as the others."""
     *front, weight, bias = model.parameters()
-    return torch.optim.Adam([{"params": front, "lr": 2e-4}, {"params": [weight, bias], "lr": 5e-3}])
+    return torch.optim.Adam([{"params": front, "lr": 1e-3}, {"params": [weight, bias], "lr": 5e-3}])
 
 
 class Adapted(nn.Module):
@@ -726,7 +730,7 @@ class Normalised(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = networks.residual(1, 5, 12)
+        self.layers = pretrained(partial(networks.residual, 1))
 
     def train(self, mode: bool = True) -> Normalised:
         super().train(mode)
@@ -753,6 +757,6 @@ add(
         "two-rates": tuned(optimizer=two_rates),
         "low-rank-adapters": tuned(network=adapted, optimizer=p.trainable(torch.optim.AdamW, lr=1e-2), epochs=8),
         "frozen-batch-norm": tuned(network=Normalised, optimizer=p.adam(5e-3), epochs=4),
-        "small-rate-cosine": tuned(optimizer=p.adam(5e-4), schedule=p.cosine, epochs=10),
+        "small-rate-cosine": tuned(optimizer=p.adam(1e-3), schedule=p.cosine, epochs=12),
     },
 )

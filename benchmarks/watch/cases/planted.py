@@ -250,9 +250,16 @@ bn = p.Program(
     epochs=8,
     loader=True,
 )
-scarce = replace(cnn, data=data.small_digits, epochs=25, network=partial(networks.convolutional, dropout=0.5))
+mislabelled = replace(
+    cnn,
+    data=changed(partial(data.flat_digits, rows=500), data.noisy_labels(0.4, 10)),
+    network=partial(networks.dense, 64, 256, 256, 10, dropout=0.6),
+    optimizer=p.adam(1e-3),
+    epochs=40,
+)
+dropping = replace(cnn, network=partial(networks.convolutional, dropout=0.7), epochs=12)
 in_half = replace(cnn, step=p.in_half(1024.0))
-stairs = replace(by_momentum, schedule=p.stairs(2, 0.5))
+stairs = replace(by_momentum, schedule=p.stairs(2, 0.5), optimizer=p.sgd(0.1, momentum=0.9), epochs=8)
 
 CASES += (
     variants(
@@ -343,11 +350,6 @@ CASES += (
         bn,
         0.7,
         {
-            "eval-missing": (
-                "eval_mode_forgotten",
-                replace(bn, network=partial(networks.deep_convolutional, dropout=0.5), calls_eval=False),
-            ),
-            "train-missing-after-eval": ("train_mode_not_restored", replace(bn, calls_train=False)),
             "bn-tiny-batch": (
                 "batch_mixing eval_mode_forgotten lr_too_high",
                 replace(bn, batch_size=2, epochs=1, optimizer=p.adamw(2e-2)),
@@ -356,18 +358,23 @@ CASES += (
     )
     + variants(
         PICTURES,
-        scarce,
-        0.75,
+        dropping,
+        0.85,
+        {"eval-missing": ("eval_mode_forgotten", replace(dropping, calls_eval=False))},
+    )
+    + variants(
+        PICTURES,
+        mislabelled,
+        0.6,
         {
-            "overfit-small": (
-                "overfit",
-                replace(
-                    *(scarce,),
-                    data=partial(data.textures, rows=60, noise=1.5),
-                    network=partial(networks.convolutional, 3, 6, size=12, widths=(32, 64), hidden=128),
-                    epochs=60,
-                ),
-            )
+            "overfit": (
+                "overfit label_noise corrupt_labels",
+                replace(mislabelled, network=partial(networks.dense, 64, 256, 256, 10)),
+            ),
+            "train-missing-after-eval": (
+                "train_mode_not_restored overfit label_noise",
+                replace(mislabelled, calls_train=False),
+            ),
         },
     )
 )
@@ -385,13 +392,13 @@ sums = p.Program(
     step=p.clipped(1.0),
 )
 first = p.Program(
-    data=data.first_word,
+    data=partial(data.first_word, length=20),
     network=partial(networks.Recurrent, nn.GRU, 4, 16, 4),
     optimizer=p.adam(1e-2),
     epochs=6,
 )
-rhythm = p.Program(
-    data=data.signs, network=partial(networks.Attentive, 1, 16, 3), optimizer=p.adam(3e-3), epochs=6, batch_size=25
+rows_of_digits = p.Program(
+    data=data.digit_rows, network=partial(networks.Attentive, 8, 32, 10), optimizer=p.adam(3e-3), epochs=8
 )
 
 
@@ -452,12 +459,12 @@ CASES += (
     )
     + variants(
         SERIES,
-        rhythm,
+        rows_of_digits,
         0.8,
         {
             "batch-mix-view": (
                 "batch_mixing",
-                replace(rhythm, network=lambda: Viewed(24, networks.Attentive(1, 16, 3))),
+                replace(rows_of_digits, network=lambda: Viewed(8, networks.Attentive(8, 32, 10))),
             ),
         },
     )
@@ -505,7 +512,7 @@ CASES += variants(
 
 # Generators.
 
-ring, square = Gan(centres=RING), Gan(centres=SQUARE, steps=600)
+ring, square = Gan(centres=RING), Gan(centres=SQUARE)
 
 CASES += (
     variants(
@@ -527,7 +534,7 @@ CASES += (
         {
             "mode-collapse": (
                 "gan_collapse",
-                replace(square, rates=(1e-2, 5e-4), discriminator_width=8, generator_steps=4),
+                replace(square, rates=(1e-2, 5e-4), discriminator_width=8, generator_steps=4, steps=600),
             ),
             "discriminator-wins": (
                 "gan_collapse vanishing_gradient",
