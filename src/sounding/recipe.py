@@ -164,6 +164,9 @@ class TrainingRecipe:
     """Of forward and backward pass; weights stay float32. With float16 the loss is scaled to keep small gradients."""
     float32_matmul: Literal["highest", "high", "medium"] = "highest"
     """PyTorch's float32 matmul precision: below `highest` it may use faster kernels, some of which round more."""
+    attention: Literal["fused", "plain"] = "fused"
+    """How `scaled_dot_product_attention` is computed: in PyTorch's fused kernel, where it has one, or as matrix products.
+    These need memory for all pairs of places, and are faster on a CPU in bfloat16 while sequences are short."""
     channels_last: bool = False
     """Memory layout of pictures: often faster on convolutions."""
     compile: bool = False
@@ -267,7 +270,7 @@ def complete(settings: Settings, *, forms: set[str], rows: int) -> Recipe:
         chosen.pop("network.options", None)
     if settings.get("training.optimizer.name") == "gradient_descent":
         chosen["training.batch_size"] = 0
-    planned = ("precision", "float32_matmul", "channels_last", "threads", "compile", "workers")
+    planned = ("precision", "float32_matmul", "attention", "channels_last", "threads", "compile", "workers")
     by_hand = any(f"training.{key}" in settings for key in planned)
     chosen["training.plan"] = "given" if by_hand else "measure"
     return Recipe().with_settings({**chosen, **settings})

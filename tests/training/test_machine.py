@@ -38,9 +38,13 @@ def test_what_a_step_frees_is_there_for_the_next():
 
 def test_threads_and_arithmetic_are_set_for_a_while():
     threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    with machine_set(TrainingRecipe(threads=threads + 1, float32_matmul="medium"), torch.device("cpu")):
+    with machine_set(
+        TrainingRecipe(threads=threads + 1, float32_matmul="medium", attention="plain"), torch.device("cpu")
+    ):
+        assert not torch.backends.cuda.flash_sdp_enabled()
         assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (threads + 1, "medium")
     assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (threads, matmul)
+    assert torch.backends.cuda.flash_sdp_enabled()
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,24 @@ def test_changes_are_tried_on_the_fastest(monkeypatch):
     assert all((way.threads, way.precision) == (1, "bfloat16") for way in clock.rehearsed if way.workers)
 
 
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(2, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        values = self.layer(x)[:, None].expand(-1, 3, -1)
+        return self.head(nn.functional.scaled_dot_product_attention(values, values, values)).mean(1)
+
+
+@pytest.mark.parametrize(("build", "attends"), [(Attending, True), (lambda: nn.Linear(2, 2), False)])
+def test_ways_to_attend_are_tried_where_a_network_attends(build, attends):
+    torch.manual_seed(0)
+    trainer = Trainer(build(), epochs=500, batch_size=32, progress=False)
+    plan = trainer.plan((torch.randn(64, 2), torch.randint(0, 2, (64,))))
+    assert any(row["attention"] == "plain" for row in plan.rows) is attends
+
+
 @pytest.mark.parametrize(("gain", "taken"), [(1.2, "foreach"), (1.01, "auto")])
 def test_another_implementation_of_the_optimizer_has_to_gain_something(gain, taken, monkeypatch):
     clock = Clock(lambda way: seconds_of(way) / (gain if way.implementation == "foreach" else 1), monkeypatch)
@@ -198,7 +216,7 @@ def test_tables_are_kept_and_damaged_ones_are_none(tmp_path):
 
 
 def test_ways_are_recipe_keys_and_back():
-    way = Way("bfloat16", "medium", True, 1, 1, True, False, "foreach")
+    way = Way("bfloat16", "medium", "plain", True, 1, 1, True, False, "foreach")
     recipe = Recipe().with_settings(way.settings).training
     assert Way.of(recipe) == way
     assert Way.of(way.applied(TrainingRecipe())) == way

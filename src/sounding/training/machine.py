@@ -7,11 +7,12 @@ import ctypes
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sounding.batches import Batches
 from sounding.errors import RecipeError, nearest
@@ -38,10 +39,11 @@ def find_device(name: str) -> torch.device:
 
 @contextmanager
 def machine_set(recipe: TrainingRecipe, device: torch.device) -> Iterator[None]:
-    """Threads and float32 arithmetic of the recipe, generators free to reseed; all as before afterwards."""
+    """Threads, arithmetic and attention of the recipe, generators free to reseed; all as before afterwards."""
     keep_freed_memory()
     threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    plainly = sdpa_kernel(SDPBackend.MATH) if recipe.attention == "plain" else nullcontext()
+    with plainly, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             if recipe.threads:
                 torch.set_num_threads(recipe.threads)

@@ -56,6 +56,7 @@ class Way:
 
     precision: str = "float32"
     float32_matmul: str = "highest"
+    attention: str = "fused"
     channels_last: bool = False
     threads: int = 0
     workers: int = 0
@@ -91,6 +92,7 @@ class Way:
         words = [self.precision]
         if self.precision == "float32" and self.float32_matmul != "highest":
             words.append(f"{self.float32_matmul} matmul precision")
+        words += [f"{self.attention} attention"] * (self.attention != "fused")
         words += ["channels last"] * self.channels_last + ["compiled"] * self.compile
         words += ["CUDA graphs"] * self.cuda_graphs
         words += [f"{self.threads} thread" + "s" * (self.threads > 1)] * bool(self.threads)

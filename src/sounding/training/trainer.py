@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.nn import functional as F
 from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
 
 from sounding.batches import Batch, Batches
 from sounding.errors import DataError, RecipeError, UserError, nearest
@@ -250,7 +252,8 @@ class Trainer:
             threads=(1, cores) if self.device.type == "cpu" and not self.recipe.threads else (),
             pictures=self._players is None and any(x.ndim == 4 for x in inputs),
         )
-        changes: list[dict[str, Any]] = [{"workers": 1}] * (batches.transform is not None and cores > 1)
+        changes: list[dict[str, Any]] = [{"attention": "plain"}] * self._attends(batches, plain)
+        changes += [{"workers": 1}] * (batches.transform is not None and cores > 1)
         if self._players is None and self._optimizer is None:
             changes += [{"implementation": name} for name in other_implementations(self.recipe.optimizer)]
         shapes = [(str(x.dtype), *x.shape[1:]) for x in inputs]
@@ -603,6 +606,19 @@ class Trainer:
 
     # Trials, undone when they have been measured.
 
+    def _attends(self, batches: Batches, plain: Way) -> bool:
+        """Whether the network, on a CPU, computes attention by the function of PyTorch that knows several ways."""
+        if self.device.type != "cpu" or self._players is not None:
+            return False
+        try:
+            with _Attention() as attention:
+                self._rehearse(batches, plain, 1, math.inf)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return bool(attention.asked)
+
     def _rehearse(self, batches: Batches, way: Way, steps: int, limit: float) -> Rehearsal:
         """Some steps of a way on the real network and batches, timed and then undone."""
         recipe, seconds, losses = self.recipe, list[float](), list[float]()
@@ -742,6 +758,16 @@ def _check(recipe: TrainingRecipe) -> None:
 def _in_short(error: BaseException) -> str:
     """The first line of an error, without the place in PyTorch's sources."""
     return (str(error).splitlines() or [type(error).__name__])[0].rpartition("] . ")[2]
+
+
+class _Attention(TorchFunctionMode):
+    """Notes whether attention is asked for."""
+
+    asked: bool = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.asked |= function in (F.scaled_dot_product_attention, F.multi_head_attention_forward)
+        return function(*args, **(kwargs or {}))
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
