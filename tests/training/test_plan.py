@@ -166,7 +166,7 @@ class Attending(nn.Module):
 @pytest.mark.parametrize(("build", "attends"), [(Attending, True), (lambda: nn.Linear(2, 2), False)])
 def test_ways_to_attend_are_tried_where_a_network_attends(build, attends):
     torch.manual_seed(0)
-    trainer = Trainer(build(), epochs=500, batch_size=32, progress=False)
+    trainer = Trainer(build(), epochs=5000, batch_size=32, progress=False)
     plan = trainer.plan((torch.randn(64, 2), torch.randint(0, 2, (64,))))
     assert any(row["attention"] == "plain" for row in plan.rows) is attends
 
