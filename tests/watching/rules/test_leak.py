@@ -96,5 +96,6 @@ def test_validation_rows_that_are_new_and_the_training_rows_themselves():
 def test_rows_that_repeat_by_themselves():
     corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(32, 1)
     either = (corners[:, 0] != corners[:, 1]).long()
-    data = corners, either
-    assert RULE not in alarms(train(perceptron(2, 16, 2), data, validation=data))
+    some = corners.sum(1) < 2
+    w = train(perceptron(2, 16, 2), (corners, either), validation=(corners[some], either[some]))
+    assert RULE not in alarms(w)

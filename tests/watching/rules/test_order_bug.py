@@ -29,7 +29,9 @@ def _seeded():
 
 
 def test_classes_in_order():
-    w = train(perceptron(8, 16, 4), ordered(), shuffle=False, epochs=5, optimizer=torch.optim.SGD, rate=0.3)
+    w = train(
+        perceptron(8, 16, 4), ordered(), shuffle=False, epochs=6, batch_size=64, optimizer=torch.optim.SGD, rate=0.3
+    )
     assert alarms(w)[0] == RULE
 
 

@@ -81,7 +81,7 @@ class BadData(Rule):
         x, y = rows_of(seen)
         if x is None or y is None or len(x) < ROWS or len(seen.steps) < 3:
             return None
-        kinds, group = x.unique(dim=0, return_inverse=True)
+        kinds, group = torch.unique(x, dim=0, return_inverse=True)
         if len(kinds) > (1 - REPEATED) * len(x) or not _contradict(y, group, len(kinds)):
             return None
         same = len(kinds) == 1
@@ -128,7 +128,7 @@ def _contradict(y: Tensor, group: Tensor, groups: int) -> bool:
     if y.ndim > 1:
         y = y.argmax(1) if y.shape[1] > 1 else y[:, 0]
     if not y.is_floating_point():
-        return _right(y, group) < 1 - 0.8 * (1 - float(y.unique(return_counts=True)[1].max()) / len(y)) - 1e-9
+        return _right(y, group) < 1 - 0.8 * (1 - float(torch.unique(y, return_counts=True)[1].max()) / len(y)) - 1e-9
     total = float(y.var(correction=0))
     means = torch.zeros(groups).index_reduce_(0, group, y.float(), "mean", include_self=False)
     return total > 0 and float((y - means[group]).square().mean()) > 0.8 * total
@@ -136,7 +136,7 @@ def _contradict(y: Tensor, group: Tensor, groups: int) -> bool:
 
 def _right(y: Tensor, group: Tensor) -> float:
     """The part that is right when each group answers with its most frequent class."""
-    _, classes = y.unique(return_inverse=True)
+    _, classes = torch.unique(y, return_inverse=True)
     table = torch.zeros(int(group.max()) + 1, int(classes.max()) + 1)
     table.index_put_((group, classes), torch.ones(len(y)), accumulate=True)
     return float(table.max(1).values.sum()) / len(y)

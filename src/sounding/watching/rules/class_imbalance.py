@@ -102,7 +102,9 @@ def _replayed(seen: Seen) -> tuple[Tensor | None, Tensor | None]:
         given = dict(zip(("input", "target"), args, strict=False)) | kwargs
         if run in LOSSES:
             call = LossCall(LOSSES[run], given["input"], given["target"], given["input"], {})
-            answers.append(call.answers().flatten())
+            if (found := call.answers()) is None:
+                return
+            answers.append(found.flatten())
             truth.append(given["target"].flatten().long())
 
     with apart(), torch.no_grad():

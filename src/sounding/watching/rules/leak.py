@@ -133,7 +133,7 @@ def future_moves(seen: Seen) -> float:
     inputs, axis = found
     length = inputs.shape[axis]
     cut = length // 2
-    kept, later = inputs.split([cut, length - cut], axis)
+    kept, later = torch.split(inputs, [cut, length - cut], axis)
     later = later.roll(1, 1 - axis) if inputs.shape[1 - axis] > 1 else later.flip(axis)
     changed = torch.cat([kept, later], axis)
     with apart(), torch.no_grad():
@@ -190,7 +190,7 @@ def _early(model: Any, arguments: Any, inputs: Tensor, axis: int) -> Tensor | No
 def _correlations(x: Tensor, y: Tensor) -> Tensor:
     """Of each column with the target, the larger of that of numbers and of ranks; classes have no ranks: (F,)."""
     plain = _correlated(x.double(), y.double())
-    if not y.is_floating_point() or len(y.unique()) < len(y) / 4:
+    if not y.is_floating_point() or len(torch.unique(y)) < len(y) / 4:
         return plain
     ranks = _correlated(x.argsort(0).argsort(0).double(), y.argsort().argsort().double())
     return torch.maximum(plain, ranks)

@@ -11,14 +11,22 @@ from torch.nn import functional as F
 from sounding.finding import Finding
 from sounding.watching.experiments import Twin
 from sounding.watching.graph import Operation
+from sounding.watching.probes import fingerprints
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
-FIRST = 20
+FIRST = 8
 """Steps before the first race; each later one waits for three times as many."""
 LEARNED = 0.8
 """Progress from which on nothing is missing."""
 GAIN = 0.15
+"""Of the race, and on batches held out ..."""
+HELD_OUT_GAIN = 0.1
+"""... so much, or ..."""
+CLEAR_GAIN = 0.8
+"""... so much of the race alone."""
+DISTINCT = 0.9
+"""Of the recorded rows, for batches to count as held out."""
 STEPS = 100
 
 
@@ -34,8 +42,9 @@ class MissingNonlinearity(Rule):
 
     Trigger: the graph leads from a layer to the one before without an activation. Inner widths of at most half of the
     outer ones (low rank by intent), grouped convolutions and projections that several layers share do not count.
-    Harm: two copies start where training began; the one with ReLU between these layers gets clearly further. Without
-    it, or where the run has learned well as it is, this is no more than a note.
+    Harm: two copies start where training began; the one with ReLU between these layers gets clearly further, and does
+    so on batches held out as well, or nearly to the end. Without that, or where the run has learned well as it is,
+    this is no more than a note.
     Remedy: an activation after each hidden layer.
     """
 
@@ -60,7 +69,8 @@ class MissingNonlinearity(Rule):
         confirmed = ""
         if self._may_learn_more(seen) and seen.laboratory.is_ready and seen.laboratory.start:
             race = seen.laboratory.race(self._bend, steps=STEPS, fresh=True)
-            confirmed = str(race) if race.gain > GAIN else ""
+            if race.gain > CLEAR_GAIN or (race.gain > GAIN and self._helps_elsewhere(seen)):
+                confirmed = str(race)
         if not confirmed and not seen.ended:
             return None
         first, second = self._pairs[0]
@@ -77,6 +87,13 @@ class MissingNonlinearity(Rule):
     def _may_learn_more(self, seen: Seen) -> bool:
         progress = seen.progress()
         return progress is None or progress < LEARNED
+
+    def _helps_elsewhere(self, seen: Seen) -> bool:
+        """Whether it is not just noise that is learned better: on batches that share no rows with those learned."""
+        rows = [row for tape in seen.laboratory.tapes for row in fingerprints(*tape.calls()[0].arguments)]
+        if len(set(rows)) < DISTINCT * len(rows):
+            return False
+        return seen.laboratory.held_out(self._bend) < (1 - HELD_OUT_GAIN) * seen.laboratory.held_out()
 
     def _bend(self, twin: Twin) -> None:
         for layer in {pair.first for pair in self._pairs or ()}:

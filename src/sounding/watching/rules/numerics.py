@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -59,7 +59,12 @@ class Numerics(Rule):
 
     def _not_finite(self, seen: Seen, lost: Lost) -> Finding:
         where = f"{lost.what} of {lost.layer}" if lost.layer else lost.what
-        evidence = {"where": lost.what, "layer": lost.layer, "rows": lost.rows, "last_losses": _told(seen.recent(3))}
+        evidence: dict[str, Any] = {
+            "where": lost.what,
+            "layer": lost.layer,
+            "rows": lost.rows,
+            "last_losses": _told(seen.recent(3)),
+        }
         if lost.what == "weights":
             finite = [step for step in seen.steps if all(map(math.isfinite, step.weights.values()))]
             evidence["last_finite"] = finite[-1].number if finite else None

@@ -35,7 +35,7 @@ class OrderBug(Rule):
     looks_at = "batches that are not shuffled"
     explains = (
         *("underfit", "lr_too_high", "overfit", "too_few_steps", "labels_shuffled", "class_imbalance", "lr_too_low"),
-        *("exploding_gradient", "dead_relu", "corrupt_labels", "label_noise"),
+        *("exploding_gradient", "dead_relu", "corrupt_labels", "label_noise", "bad_init"),
     )
     sources: ClassVar = ("Bengio 2012, Practical recommendations for gradient-based training, section 3.1.1",)
 
@@ -74,7 +74,7 @@ def _ordered(targets: list[Tensor]) -> tuple[str, float] | None:
         classes = [one.flatten() for one in targets]
         together = torch.cat(classes)
         drawn = together[torch.randperm(len(together), generator=torch.Generator().manual_seed(0))]
-        expected = fmean(_entropy(one) for one in drawn.split([len(one) for one in classes]))
+        expected = fmean(_entropy(one) for one in torch.split(drawn, [len(one) for one in classes]))
         measured = fmean(map(_entropy, classes)) / max(expected, 1e-12)
         if expected < 0.1 or measured > MIXED:
             return None
@@ -94,6 +94,6 @@ def _ordered(targets: list[Tensor]) -> tuple[str, float] | None:
 
 
 def _entropy(classes: Tensor) -> float:
-    counts = classes.unique(return_counts=True)[1].double()
+    counts = torch.unique(classes, return_counts=True)[1].double()
     shares = counts / counts.sum()
     return float(-(shares * shares.log()).sum())

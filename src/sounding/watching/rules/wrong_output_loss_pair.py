@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -419,6 +419,6 @@ class _Entropy(NamedTuple):
 
 def _proper(tape: Tape, last: str) -> Tape:
     """The same with cross-entropy in place of squares."""
-    runs = [_Entropy(last) if one.run is F.mse_loss else one.run for one in tape.entries]
+    runs: list[Any] = [_Entropy(last) if one.run is F.mse_loss else one.run for one in tape.entries]
     entries = [Entry(run, one.arguments, one.results) for run, one in zip(runs, tape.entries, strict=True)]
     return Tape(entries, tape.roots, tape.random, tape.loss)
