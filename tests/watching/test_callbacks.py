@@ -14,6 +14,10 @@ from torch.nn import functional as F
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+ROWS = blobs(320)
+TRAIN, HELD_OUT = ([part[:256] for part in ROWS], [part[256:] for part in ROWS])
+
+
 def warned(callback) -> list[str]:
     return [finding.rule for finding in callback.findings if finding.severity != "info"]
 
@@ -55,12 +59,14 @@ def lightning_fit(pl, network: nn.Module, *, zero_grad: bool = True, broken: boo
             return torch.optim.SGD(self.parameters(), lr=0.05)
 
     callback = WatchCallback(say=None)
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*blobs()), batch_size=32)
+    loader, held_out = (
+        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*rows), batch_size=32) for rows in (TRAIN, HELD_OUT)
+    )
     trainer = pl.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[callback],
     )  # fmt: skip
-    trainer.fit(Module(), loader, loader if validation else None)
+    trainer.fit(Module(), loader, held_out if validation else None)
     return callback
 
 
@@ -133,7 +139,7 @@ class Reader(nn.Module):
 def transformers_fit(module, model: nn.Module, folder):
     from sounding.watching.callbacks.transformers import WatchCallback
 
-    rows = [{"x": x, "labels": y} for x, y in zip(*blobs(), strict=True)]
+    train, held_out = ([{"x": x, "labels": y} for x, y in zip(*rows, strict=True)] for rows in (TRAIN, HELD_OUT))
     callback = WatchCallback(say=None)
     arguments = module.TrainingArguments(
         output_dir=str(folder), num_train_epochs=3, per_device_train_batch_size=32, use_cpu=True, report_to=[],
@@ -141,7 +147,7 @@ def transformers_fit(module, model: nn.Module, folder):
         remove_unused_columns=False, dataloader_pin_memory=False,
     )  # fmt: skip
     module.Trainer(
-        model=model, args=arguments, train_dataset=rows, eval_dataset=rows[:64], callbacks=[callback]
+        model=model, args=arguments, train_dataset=train, eval_dataset=held_out, callbacks=[callback]
     ).train()
     return callback
 
@@ -192,9 +198,9 @@ def keras_fit(keras, *, zero_grad: bool = True):
     model = Model([keras.layers.Input((8,)), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(3)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.SGD(0.05), loss=loss)
-    x, y = (np.asarray(part) for part in blobs())
+    (x, y), held_out = ([np.asarray(part) for part in rows] for rows in (TRAIN, HELD_OUT))
     callback = WatchCallback(say=None)
-    model.fit(x, y, batch_size=32, epochs=3, verbose=0, validation_data=(x[:64], y[:64]), callbacks=[callback])
+    model.fit(x, y, batch_size=32, epochs=3, verbose=0, validation_data=tuple(held_out), callbacks=[callback])
     return model, callback
 
 

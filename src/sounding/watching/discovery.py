@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sounding.finding import Finding
 from sounding.watching.experiments import apart
-from sounding.watching.watch import Watch, watch
+from sounding.watching.watcher import Watch, watch
 
 YOUNG = 10
 """Steps within which a watch is begun anew together with another optimizer: players take turns from the start."""
@@ -141,6 +141,8 @@ def called_for(optimizer: Optimizer, called: Iterable[nn.Module]) -> nn.Module |
     >>> optimizer = __import__("torch").optim.SGD([*body.parameters(), *head.parameters()], lr=0.1)
     >>> whole = nn.Sequential(body, nn.ReLU(), head)
     >>> called_for(optimizer, [body, whole]) is whole
+    True
+    >>> called_for(__import__("torch").optim.SGD(body.parameters(), lr=0.1), [whole, body]) is body
     True
     >>> called_for(optimizer, [body, head])
     ModuleList(
