@@ -165,8 +165,8 @@ class TrainingRecipe:
     float32_matmul: Literal["highest", "high", "medium"] = "highest"
     """PyTorch's float32 matmul precision: below `highest` it may use faster kernels, some of which round more."""
     attention: Literal["fused", "plain"] = "fused"
-    """How `scaled_dot_product_attention` is computed: in PyTorch's fused kernel, where it has one, or as matrix products.
-    These need memory for all pairs of places, and are faster on a CPU in bfloat16 while sequences are short."""
+    """How `scaled_dot_product_attention` is computed: in PyTorch's fused kernel, where it has one, or in matrix
+    products. These need memory for all pairs of places, and are faster on a CPU in bfloat16 for short sequences."""
     channels_last: bool = False
     """Memory layout of pictures: often faster on convolutions."""
     compile: bool = False

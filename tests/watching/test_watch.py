@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from programs import alarms, blobs, perceptron, train
 from torch import nn
 from torch.nn import functional as F
 
 from sounding.errors import UserError
 from sounding.watching import watch
 from sounding.watching.experiments import apart
-from programs import alarms, blobs, perceptron, train
 
 
 def network() -> nn.Module:

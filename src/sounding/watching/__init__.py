@@ -1,5 +1,5 @@
 """The watch: training diagnosis that names the cause."""
 
-from sounding.watching.watch import Watch, watch
+from sounding.watching.watcher import Watch, watch
 
 __all__ = ["Watch", "watch"]

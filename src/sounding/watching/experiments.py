@@ -123,7 +123,8 @@ class Laboratory:
         """A copy of everything as it is now, or (fresh) with the weights of the start and nothing in the optimizer."""
         assert self.seen.optimizer is not None
         memo: dict[int, object] = {}  # one for all: the copied optimizer is to hold the copied parameters
-        models, optimizer = (copy.deepcopy(one, memo) for one in (dict(self.models), self.seen.optimizer))
+        models = copy.deepcopy(dict(self.models), memo)
+        optimizer = copy.deepcopy(self.seen.optimizer, memo)
         for name, value in vars(self.seen.optimizer).items():  # a copy holds only what an optimizer would save
             if name not in vars(optimizer) and name != "step":  # which a scheduler has put there, bound to the original
                 setattr(optimizer, name, copy.deepcopy(value, memo))
@@ -168,9 +169,7 @@ class Laboratory:
             self._plain = which, self.descend(steps=steps, batches=batches, fresh=fresh)
         return Race(self._plain[1], self.descend(remedy, steps=steps, batches=batches, fresh=fresh))
 
-    def held_out(
-        self, remedy: Remedy | None = None, *, steps: int = 4 * STEPS, without_penalty: bool = False
-    ) -> float:
+    def held_out(self, remedy: Remedy | None = None, *, steps: int = 4 * STEPS, without_penalty: bool = False) -> float:
         """The least loss on a quarter of the recorded batches while a copy is trained on the others.
 
         Measured in evaluation mode and without what parameters add to the loss directly, so that copies with another

@@ -117,7 +117,7 @@ def neighbours(known: Labelled) -> tuple[Tensor, Tensor]:
     distances = torch.cdist(known.inputs, known.inputs)
     distances.fill_diagonal_(torch.inf)
     nearest = distances.topk(min(NEIGHBOURS, len(distances) - 1), largest=False).indices
-    votes = torch.nn.functional.one_hot(known.labels[nearest]).float().mean(1)
+    votes = torch.nn.functional.one_hot(known.labels[nearest], int(known.labels.max()) + 1).float().mean(1)
     share, label = votes.max(1)
     return label, share
 

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sounding.errors import UserError
 from sounding.finding import Finding
-from sounding.watching.watch import Watch, watch
+from sounding.watching.watcher import Watch, watch
 
 
 def _print(line: str) -> None:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from transformers import TrainerCallback
 
 from sounding.finding import Finding
-from sounding.watching.watch import Watch, watch
+from sounding.watching.watcher import Watch, watch
 
 
 def _print(line: str) -> None:

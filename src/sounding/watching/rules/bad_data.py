@@ -130,7 +130,7 @@ def _contradict(y: Tensor, group: Tensor, groups: int) -> bool:
     if not y.is_floating_point():
         return _right(y, group) < 1 - 0.8 * (1 - float(torch.unique(y, return_counts=True)[1].max()) / len(y)) - 1e-9
     total = float(y.var(correction=0))
-    means = torch.zeros(groups).index_reduce_(0, group, y.float(), "mean", include_self=False)
+    means = torch.zeros(groups).index_add_(0, group, y.float()) / torch.bincount(group, minlength=groups)
     return total > 0 and float((y - means[group]).square().mean()) > 0.8 * total
 
 

@@ -36,7 +36,8 @@ class NoUpdate(Rule):
 
     def _left_out(self, seen: Seen) -> Finding | None:
         assert seen.optimizer is not None
-        held = {id(p) for group in seen.optimizer.param_groups for p in group["params"]}
+        optimizers = [one.optimizer for one in (seen, *seen.others) if one.optimizer is not None]
+        held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
         trainable = [name for name, p in seen.model.named_parameters() if p.requires_grad]
         absent = [name for name, p in seen.model.named_parameters() if p.requires_grad and id(p) not in held]
         if not absent or len(seen.steps) > 1:

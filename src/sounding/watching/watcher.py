@@ -254,6 +254,8 @@ class Watch:
             elif self._is_time(seen):
                 self._look_closely(name)
             pending.clear()
+            for other in self._close - {name}:  # what the backward passes so far left belongs to this step
+                self._notes_of(other).backwards = 0
 
         return after
 
