@@ -58,7 +58,9 @@ def jobs() -> Iterator[Job]:
         kind = "harmless" if case.harmless else "faulty"
         yield Job(id=case.id, kind=kind, program=case.faulty, causes=case.causes, **shared)
         if names[case.id] == f"{case.id}-fixed":
-            yield Job(id=names[case.id], kind="fixed", program=case.fixed, **shared)
+            yield Job(
+                id=names[case.id], kind="fixed" if case.twin_is_healthy else "flawed", program=case.fixed, **shared
+            )
     for healthy in HEALTHY:
         yield Job(id=healthy.id, kind="healthy", family=healthy.family, program=healthy.program, floor=healthy.floor)
 

@@ -55,7 +55,8 @@ class Measured:
 
     id: str
     kind: str
-    """`faulty`, `harmless` (a fault that costs nothing), `fixed` (a faulty program's twin) or `healthy`."""
+    """`faulty`, `harmless` (a fault that costs nothing), `healthy`, `fixed` (the healthy twin of a faulty program), or
+    `flawed` (a twin with another flaw)."""
     part: str
     source: str
     causes: tuple[str, ...]

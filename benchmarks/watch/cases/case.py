@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.watch.programs import Outcome, Run, Watched
@@ -41,6 +42,8 @@ class Faulty:
     """What the fixed twin reaches at least, where it counts as healthy."""
     harmless: bool = False
     """Measured: this fault does no harm here. Counted neither as faulty nor as healthy."""
+    twin_is_healthy: bool = True
+    """Not where the twin has another flaw, such as labels that stay wrong."""
 
     @property
     def id(self) -> str:
@@ -70,14 +73,20 @@ class Healthy:
 
 
 def variants(
-    family: Family, fixed: Run, floor: float, faults: dict[str, tuple[str, Run]], *, harmless: str = ""
+    family: Family,
+    fixed: Run,
+    floor: float,
+    faults: Mapping[str, tuple[str, Run] | tuple[str, Run, Run]],
+    *,
+    harmless: str = "",
+    twin_is_healthy: bool = True,
 ) -> list[Faulty]:
-    """Cases that share a healthy program: by name the causes, the first the true one, and the faulty program."""
+    """Cases that share a healthy program, by name: causes (the true one first), the faulty program, its own twin."""
     return [
         Faulty(
-            **{"family": family, "name": name, "faulty": faulty, "fixed": fixed, "floor": floor},
-            causes=tuple(causes.split()),
-            harmless=name in harmless.split(),
+            **{"family": family, "name": name, "faulty": faulty, "floor": floor, "causes": tuple(causes.split())},
+            **{"fixed": own[0] if own else fixed, "harmless": name in harmless.split()},
+            twin_is_healthy=twin_is_healthy,
         )
-        for name, (causes, faulty) in faults.items()
+        for name, (causes, faulty, *own) in faults.items()
     ]

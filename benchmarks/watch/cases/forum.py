@@ -104,6 +104,7 @@ CASES: list[Faulty] = (
             "raw-inputs-sigmoid": (
                 "inputs_not_normalised saturation",
                 replace(wine, data=raw_wine, network=partial(networks.dense, 13, 32, 3, activation=nn.Sigmoid)),
+                replace(wine, network=partial(networks.dense, 13, 32, 3, activation=nn.Sigmoid)),
             ),
             "raw-inputs-tanh-sgd": (
                 "inputs_not_normalised saturation",
@@ -111,16 +112,19 @@ CASES: list[Faulty] = (
                     wine,
                     data=raw_wine,
                     network=partial(networks.dense, 13, 32, 3, activation=nn.Tanh),
-                    optimizer=p.sgd(0.01),
+                    optimizer=p.sgd(0.05),
                 ),
+                replace(wine, network=partial(networks.dense, 13, 32, 3, activation=nn.Tanh), optimizer=p.sgd(0.05)),
             ),
             "softmax-into-cross-entropy": (
                 "wrong_output_loss_pair",
-                replace(wine, network=partial(networks.dense, 13, 32, 3, last=[nn.Softmax(1)]), optimizer=p.sgd(0.02)),
+                replace(wine, network=partial(networks.dense, 13, 32, 3, last=[nn.Softmax(1)]), optimizer=p.sgd(0.05)),
+                replace(wine, optimizer=p.sgd(0.05)),
             ),
             "lr-10": ("lr_too_high", replace(wine, optimizer=p.sgd(10.0))),
             "sgd-1e-6": ("lr_too_low too_few_steps", replace(wine, optimizer=p.sgd(1e-6))),
         },
+        harmless="softmax-into-cross-entropy",
     )
     + variants(
         SMALL,
@@ -130,6 +134,7 @@ CASES: list[Faulty] = (
             "raw-inputs": (
                 "inputs_not_normalised lr_too_high exploding_gradient",
                 replace(cancer, data=changed(raw_cancer, data.binary), optimizer=p.sgd(0.1)),
+                replace(cancer, optimizer=p.sgd(0.1)),
             ),
             "sigmoid-into-logits-loss": (
                 "wrong_output_loss_pair",
@@ -137,8 +142,9 @@ CASES: list[Faulty] = (
                     *(cancer,),
                     network=partial(networks.dense, 30, 16, 16, 1, last=[nn.Sigmoid()]),
                     metric=p.half_accuracy,
-                    optimizer=p.sgd(0.03),
+                    optimizer=p.sgd(0.1),
                 ),
+                replace(cancer, optimizer=p.sgd(0.1)),
             ),
             "relu-then-bce": (
                 "wrong_output_loss_pair dead_relu",
@@ -155,6 +161,7 @@ CASES: list[Faulty] = (
                     loss=lambda outputs, y: F.mse_loss(outputs.sigmoid().squeeze(1), y),
                     optimizer=p.adam(3e-3),
                 ),
+                replace(cancer, loss=squared),
             ),
         },
     )
@@ -211,7 +218,8 @@ CASES += (
         {
             "unscaled": (
                 "targets_not_normalised inputs_not_normalised lr_too_high lr_too_low",
-                replace(square, data=squares, optimizer=p.sgd(1e-3)),
+                replace(square, data=squares, optimizer=p.sgd(0.1)),
+                replace(square, optimizer=p.sgd(0.1)),
             ),
             "relu-output": (
                 "wrong_output_loss_pair dead_relu",
@@ -224,6 +232,7 @@ CASES += (
                     data=lambda seed: scaled_squares(seed).with_targets(lambda y: 3 * y + 3),
                     network=partial(networks.dense, 1, 32, 32, 1, last=[nn.Tanh()]),
                 ),
+                replace(square, data=lambda seed: scaled_squares(seed).with_targets(lambda y: 3 * y + 3)),
             ),
             "linear-only": (
                 "missing_nonlinearity underfit",
@@ -247,6 +256,7 @@ CASES += (
             "not-shuffled": (
                 "order_bug",
                 replace(wave, data=changed(data.waves, data.ordered), shuffles=False, batch_size=60),
+                replace(wave, batch_size=60),
             ),
             "narrow": ("underfit", replace(wave, network=partial(networks.dense, 1, 2, 1))),
             "dropout": (
@@ -291,14 +301,17 @@ CASES += (
             "relu-on-logits": (
                 "wrong_output_loss_pair dead_relu",
                 replace(digits, network=partial(networks.dense, 64, 64, 10, last=[nn.ReLU()]), optimizer=p.adam(2e-2)),
+                replace(digits, optimizer=p.adam(2e-2)),
             ),
             "sigmoid-on-logits": (
                 "wrong_output_loss_pair",
                 replace(sgd_digits, network=partial(networks.dense, 64, 64, 10, last=[nn.Sigmoid()])),
+                sgd_digits,
             ),
             "forgotten-shuffle": (
                 "order_bug",
                 replace(digits, data=changed(data.flat_digits, data.ordered), shuffles=False, optimizer=p.sgd(0.3)),
+                replace(digits, optimizer=p.sgd(0.3)),
             ),
             "momentum-and-rate": ("lr_too_high", replace(digits, optimizer=p.sgd(5.0, momentum=0.9))),
             "adam-1": ("lr_too_high dead_relu", replace(digits, optimizer=p.adam(1.0))),
@@ -309,15 +322,6 @@ CASES += (
                     data=changed(partial(data.flat_digits, rows=60), data.noisy_labels(0.1, 10)),
                     network=partial(networks.dense, 64, 512, 10),
                     epochs=60,
-                ),
-            ),
-            "binary-loss-of-ten": (
-                "wrong_output_loss_pair class_imbalance",
-                replace(
-                    *(digits,),
-                    loss=lambda outputs, y: F.binary_cross_entropy_with_logits(
-                        outputs[:, :1], (y[:, None] > 0).float()
-                    ),
                 ),
             ),
         },

@@ -203,7 +203,7 @@ add(
         "batch-norm": many(network=partial(dense, 20, 64, 64, 4, norm=nn.BatchNorm1d), loader=True),
         "deep-residual": many(network=partial(networks.DenseResidual, 20, 32, 6, 4), optimizer=p.adamw(2e-3)),
         "weighted-classes": many(
-            data=uneven, loss=partial(F.cross_entropy, weight=weights), metric=p.balanced_accuracy, epochs=12
+            data=uneven, loss=partial(F.cross_entropy, weight=weights), metric=p.balanced_accuracy, epochs=5
         ),
         "accumulate-2": many(step=p.accumulated(2), batch_size=16),
         "mild-noise-strong-decay": many(

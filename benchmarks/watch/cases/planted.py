@@ -62,6 +62,7 @@ mlp = p.Program(
     optimizer=p.sgd(0.1, momentum=0.9),
     epochs=10,
 )
+little = replace(mlp, data=changed(data.table, data.fewer(150)), epochs=15)
 hinted = replace(mlp, network=partial(networks.dense, 21, 64, 64, 4), data=changed(data.table, data.useless_column))
 two = p.Program(
     data=changed(data.moons, data.binary),
@@ -77,7 +78,6 @@ rare = replace(
     metric=p.balanced_sign_accuracy,
     loss=partial(F.binary_cross_entropy_with_logits, pos_weight=torch.tensor(40.0)),
 )
-crowded = replace(mlp, data=changed(data.table, data.fewer(120)), epochs=40)
 growing = p.Program(
     data=data.diabetes,
     network=partial(networks.dense, 10, 16, 1),
@@ -155,7 +155,7 @@ CASES: list[Faulty] = (
             ),
             "label-noise-50": (
                 "label_noise corrupt_labels overfit",
-                replace(mlp, data=changed(data.table, data.noisy_labels(0.5, 4)), epochs=30),
+                replace(mlp, data=changed(data.table, data.noisy_labels(0.5, 4)), epochs=10),
             ),
             "linear-only": (
                 "missing_nonlinearity underfit",
@@ -164,7 +164,7 @@ CASES: list[Faulty] = (
             "nan-rows": ("bad_data numerics", replace(mlp, data=changed(data.table, data.not_a_number(0.01)))),
             "constant-inputs": ("bad_data", replace(mlp, data=changed(data.table, data.constant_inputs))),
             "one-epoch": ("too_few_steps lr_too_low", replace(mlp, optimizer=p.sgd(0.01), epochs=1)),
-            "val-leak": ("leak", Honest(program=replace(mlp, epochs=20), leaks=True)),
+            "val-leak": ("leak", Honest(program=little, leaks=True), Honest(program=little, leaks=False)),
         },
     )
     + variants(
@@ -188,8 +188,9 @@ CASES: list[Faulty] = (
                     two,
                     network=partial(networks.dense, 2, 32, 32, 1, last=[nn.Sigmoid()]),
                     metric=p.half_accuracy,
-                    optimizer=p.sgd(0.1),
+                    optimizer=p.sgd(0.5),
                 ),
+                replace(two, optimizer=p.sgd(0.5)),
             ),
             "one-unit-softmax": (
                 "wrong_output_loss_pair no_update",
@@ -376,6 +377,7 @@ CASES += (
                 replace(mislabelled, calls_train=False),
             ),
         },
+        twin_is_healthy=False,
     )
 )
 
