@@ -48,7 +48,9 @@ class Notes:
     def note_before(self, seen: Seen) -> None:
         """Before a backward pass."""
         if not self.backwards:
-            gradients = [p.grad for p in seen.model.parameters() if p.grad is not None]
+            assert seen.optimizer is not None
+            held = [p for group in seen.optimizer.param_groups for p in group["params"]]
+            gradients = [p.grad for p in held if p.grad is not None]  # others nobody zeroes, nor uses
             self.stale = any(bool(g.count_nonzero()) for g in gradients[-2:])
             self.training = seen.model.training
 
