@@ -204,3 +204,17 @@ def test_a_copy_makes_the_same_step_with_any_optimizer(name):
         optimizer.step()
     for parameter, value in zip(twin.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(parameter.detach(), value.detach())
+
+
+def test_statistics_of_large_layers_are_taken_from_some_examples():
+    from sounding.watching.probes import EXAMPLES, _by_unit
+
+    draws = torch.Generator().manual_seed(0)
+    pictures = torch.randn(64, 3, 40, 40, generator=draws) + torch.arange(3.0)[:, None, None]
+    units = _by_unit(pictures, channels_second=True)
+    assert units.shape[1] == 3
+    assert EXAMPLES / 3 < len(units) < 2 * EXAMPLES
+    torch.testing.assert_close(units.mean(0), torch.arange(3.0), atol=0.3, rtol=0)
+    sequences = torch.arange(4.0).expand(2, 5, 4)
+    assert _by_unit(sequences, channels_second=False).equal(torch.arange(4.0).expand(10, 4))
+    assert len(_by_unit(torch.zeros(100_000, 2), channels_second=False)) == pytest.approx(EXAMPLES, rel=0.1)

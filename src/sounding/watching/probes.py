@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ SAMPLE = 1 << 18
 """Entries of a parameter that are looked at: more say no more."""
 FINGERPRINT = 1 << 12
 """Entries of a row that tell it from others."""
+EXAMPLES = 256
+"""Of what goes into a layer or comes out of an activation: about so many tell its statistics."""
+LOOKED_AT = {"relu", "tanh", "sigmoid"}
+"""Activations that die or saturate."""
 FLAT = 0.01
 """An activation is saturated where its slope is below this part of its largest."""
 
@@ -117,10 +122,21 @@ def _read(norms: dict[str, Tensor]) -> dict[str, float]:
 
 
 def _by_unit(values: Tensor, channels_second: bool) -> Tensor:
-    """(examples, units): convolutional layers have their units second, all others last."""
+    """(examples, units) float32: convolutional layers have their units second, all others last.
+
+    Of a larger number some hundred evenly spaced examples: first fewer places in pictures and sequences, then fewer
+    rows of the batch.
+    """
     if values.ndim < 2:
-        return values.reshape(-1, 1)
-    return values.movedim(1 if channels_second else -1, -1).flatten(0, -2)
+        return values.reshape(-1, 1).float()
+    unit = 1 if channels_second else values.ndim - 1
+    places = [dim for dim in range(1, values.ndim) if dim != unit]
+    excess = values.numel() / max(values.shape[unit], 1) / EXAMPLES
+    steps = dict.fromkeys(places, math.ceil(excess ** (1 / len(places)))) if places and excess > 1 else {}
+    left = math.prod(-(-values.shape[dim] // steps.get(dim, 1)) for dim in (0, *places))
+    steps[0] = max(round(left / EXAMPLES), 1)
+    sampled = values.detach()[tuple(slice(None, None, steps.get(dim, 1)) for dim in range(values.ndim))]
+    return sampled.movedim(unit, -1).flatten(0, -2).float()
 
 
 def layer_input(operation: Operation) -> LayerInput | None:
@@ -129,7 +145,7 @@ def layer_input(operation: Operation) -> LayerInput | None:
     values = operation.saved("input" if convolution else "mat1" if operation.name == "Addmm" else "self")
     if not isinstance(values, Tensor) or not values.is_floating_point():
         return None
-    units = _by_unit(values.detach().float(), convolution)
+    units = _by_unit(values, convolution)
     means, deviations = units.mean(0), units.std(0, correction=0)
     return LayerInput(
         operation.layer, not operation.data, float(units.mean()), float(units.square().mean().sqrt()), means, deviations
@@ -138,11 +154,11 @@ def layer_input(operation: Operation) -> LayerInput | None:
 
 def activation(layer: str, kind: str, operation: Operation, graph: Graph) -> Activation | None:
     """What came out of an activation."""
-    result = operation.saved("result")
+    result = operation.saved("result") if kind in LOOKED_AT else None
     if not isinstance(result, Tensor) or result.ndim < 2:
         return None
     convolution = any("Convolution" in one.name and one.layer == layer for one in graph.affine())
-    units = _by_unit(result.detach(), convolution)
+    units = _by_unit(result, convolution)
     saturated = 0.0
     if kind == "tanh":
         saturated = float((units.square() > 1 - FLAT).float().mean())
@@ -151,7 +167,7 @@ def activation(layer: str, kind: str, operation: Operation, graph: Graph) -> Act
     nonzero = units != 0
     return Activation(
         layer, kind, nonzero.any(0).cpu(), len(units), 1 - float(nonzero.float().mean()), saturated,
-        float(units.float().std(0, correction=0).mean()),
+        float(units.std(0, correction=0).mean()),
     )  # fmt: skip
 
 
