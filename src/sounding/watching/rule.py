@@ -21,6 +21,11 @@ class Rule(ABC):
     """As in `Finding.rule`; part of the interface."""
     looks_at: ClassVar[str]
     """In a few words, for those who want to know what was looked for where nothing was found."""
+    goes_by_loss: ClassVar[bool] = True
+    """Whether it takes a loss that falls for a good sign; such a rule is not asked about players that work against each
+    other."""
+    asked_when_lost: ClassVar[bool] = False
+    """Whether it has something to say once the loss is no longer finite."""
     explains: ClassVar[tuple[str, ...]] = ()
     """Rules whose findings follow from this one."""
     sources: ClassVar[tuple[str, ...]] = ()

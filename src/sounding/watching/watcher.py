@@ -19,20 +19,21 @@ from sounding.watching.experiments import Laboratory, apart
 from sounding.watching.graph import Graph, named_parameters
 from sounding.watching.rule import Rule
 from sounding.watching.rules import RULES, in_order
-from sounding.watching.seen import Seen, Step, Validation
+from sounding.watching.seen import Lost, Seen, Step, Validation
 from sounding.watching.tape import Recorder, Weight
 
 FIRST = 6
 """Steps at the beginning that are all looked at."""
-LARGEST_GAP = 25
-"""Steps between two that are looked at, while there is time for it."""
-SHARE = 0.005
-"""Of the time that has passed, what looking at steps may take."""
-ALLOWANCE = 0.05
-"""Seconds that it may take whatever has passed: a fault is best seen at once."""
+SPARSER = 6
+"""After that, the next one comes when this part of all steps so far has passed: what was found does not depend on how
+busy the machine is, and long runs are looked at no more than short ones, nearly."""
+SHARE = 0.02
+"""Of the time that has passed, what looking at steps may take at the very most ..."""
+ALLOWANCE = 1.0
+"""... beside so many seconds."""
 EXPERIMENTS = 0.05
 """Of the time that has passed, what experiments may take ..."""
-EXPERIMENTS_ALLOWANCE = 5.0
+EXPERIMENTS_ALLOWANCE = 20.0
 """... beside so many seconds."""
 
 _active: list[Watch] = []
@@ -58,7 +59,7 @@ def watch(
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
     >>> with watch(model, optimizer, say=None) as w:
-    ...     for _ in range(3):
+    ...     for _ in range(5):
     ...         loss = nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long())
     ...         loss.backward()
     ...         optimizer.step()
@@ -249,6 +250,8 @@ class Watch:
             pending = self._pending
             seen.losses.append(float(sum(one.sum() for one in pending)) if len(pending) != 1 else pending[0].item())
             seen.rates.append(optimizer.param_groups[0]["lr"])
+            if not math.isfinite(seen.losses[-1]) and seen.lost is None:  # not seen before the step, as on a GPU
+                seen.lost = Lost(seen.done, "the loss", "", [])
             if name in self._close:
                 self._looked(name)
             elif self._is_time(seen):
@@ -263,10 +266,9 @@ class Watch:
 
     def _is_time(self, seen: Seen) -> bool:
         """Whether the coming step is to be looked at."""
-        gap = min(max(seen.done // 4, 1), LARGEST_GAP)
         if seen.done < FIRST:
             return True
-        if seen.steps and seen.done - seen.last.number < gap:
+        if seen.steps and seen.done - seen.last.number < max(seen.done // SPARSER, 1):
             return False
         return self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
 
@@ -385,6 +387,8 @@ class Watch:
     def _judge(self, seen: Seen) -> None:
         laboratory = seen.laboratory
         for rule in list(self._rules[seen.name]):
+            if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
+                continue
             allowed = EXPERIMENTS_ALLOWANCE + EXPERIMENTS * (time.perf_counter() - self._began)
             laboratory.is_open = laboratory.seconds < allowed
             finding = rule.check(seen)

@@ -29,6 +29,8 @@ class BadData(Rule):
 
     name = "bad_data"
     looks_at = "gaps, constants and contradictions in the batches"
+    goes_by_loss = False
+    asked_when_lost = True
     explains = (
         *("numerics", "underfit", "labels_shuffled", "lr_too_low", "too_few_steps", "no_update", "overfit"),
         *("exploding_gradient", "lr_too_high", "inputs_not_normalised", "corrupt_labels", "label_noise", "bad_init"),

@@ -32,6 +32,7 @@ class BadInit(Rule):
 
     name = "bad_init"
     looks_at = "weights that were drawn badly"
+    asked_when_lost = True
     explains = (
         *("vanishing_gradient", "exploding_gradient", "dead_relu", "saturation", "underfit", "labels_shuffled"),
         *("lr_too_low", "lr_too_high", "too_few_steps", "numerics"),

@@ -99,8 +99,10 @@ class CorruptLabels(Rule):
         trained = torch.bincount(torch.cat([_labels(one) for one in seen.targets]).long(), minlength=CLASSES)
         taken = _taken(answers, targets)
         taken = {one: other for one, other in taken.items() if not trained[other[0]] > 3 * trained[one] > 0}
+        learned = {one for one in _classes(known.labels) if _recall(known.predictions, known.labels, one) > RECALL}
+        taken = {one: other for one, other in taken.items() if one in learned}
         others = [one for one in _classes(targets) if one not in taken]
-        recalls = [float((answers[targets == one] == one).float().mean()) for one in others]
+        recalls = [_recall(answers, targets, one) for one in others]
         shifted = len(taken) > 1 and len({other for other, _ in taken.values()}) == len(taken)
         if not taken or not (shifted or (recalls and sorted(recalls)[len(recalls) // 2] > RECALL)):
             return None
@@ -163,6 +165,10 @@ class CorruptLabels(Rule):
             confirmed=f"counted in {len(labels)} labels",
             classes=absent[:20],
         )
+
+
+def _recall(answers: Tensor, targets: Tensor, label: int) -> float:
+    return float((answers[targets == label] == label).float().mean())
 
 
 def _labels(target: Tensor) -> Tensor:

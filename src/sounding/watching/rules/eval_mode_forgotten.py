@@ -22,6 +22,7 @@ class EvalModeForgotten(Rule):
 
     name = "eval_mode_forgotten"
     looks_at = "validation in training mode"
+    goes_by_loss = False
     explains = ("overfit",)
     sources: ClassVar = ("github.com/pytorch/pytorch, issue 4741", "github.com/keras-team/keras, issue 6977")
 

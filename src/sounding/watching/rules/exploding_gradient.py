@@ -29,6 +29,7 @@ class ExplodingGradient(Rule):
 
     name = "exploding_gradient"
     looks_at = "gradients that explode"
+    asked_when_lost = True
     explains = ("numerics", "dead_relu", "saturation", "underfit", "labels_shuffled")
     sources: ClassVar = ("Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063", "Godbole et al. 2023, Tuning Playbook")
 

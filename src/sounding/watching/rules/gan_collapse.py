@@ -51,6 +51,7 @@ class GanCollapse(Rule):
 
     name = "gan_collapse"
     looks_at = "a generator that collapses or is beaten"
+    goes_by_loss = False
     explains = ("vanishing_gradient", "too_few_steps", "lr_too_low", "exploding_gradient", "dead_relu", "saturation")
     sources: ClassVar = (
         "Goodfellow 2016, NIPS Tutorial: Generative Adversarial Networks, 5.1",

@@ -39,6 +39,7 @@ class InputsNotNormalised(Rule):
 
     name = "inputs_not_normalised"
     looks_at = "inputs that are not normalised"
+    asked_when_lost = True
     explains = (
         *(
             "saturation",

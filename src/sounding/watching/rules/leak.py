@@ -140,9 +140,9 @@ def future_moves(seen: Seen) -> float:
         model = copy.deepcopy(seen.model).eval()
         otherwise = tree_map(lambda leaf: changed if leaf is inputs else leaf, arguments)
         one, again, other = (_early(model, given, inputs, axis) for given in (arguments, arguments, otherwise))
-    if one is None or again is None or other is None or not one.equal(again):
+    if not one or not all(a.equal(b) for a, b in zip(one, again, strict=True)):
         return 0.0
-    return float((one - other).abs().max() / one.std().clamp_min(1e-12))
+    return min(float((a - b).abs().max() / a.std().clamp_min(1e-12)) for a, b in zip(one, other, strict=True))
 
 
 def _ahead(inputs: Tensor, target: Tensor) -> tuple[Tensor, int] | None:
@@ -168,23 +168,26 @@ def _ahead(inputs: Tensor, target: Tensor) -> tuple[Tensor, int] | None:
     return None
 
 
-def _early(model: Any, arguments: Any, inputs: Tensor, axis: int) -> Tensor | None:
-    """Outputs at the places of the first half."""
+def _early(model: Any, arguments: Any, inputs: Tensor, axis: int) -> list[Tensor]:
+    """Outputs at the places of the first half; two readings where there are as many classes as places."""
     args, kwargs = arguments
     shape, length = inputs.shape, inputs.shape[axis]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         leaves = tree_flatten(model(*args, **kwargs))[0]
+    readings = list[Tensor]()
     for leaf in leaves:
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.ndim < 2:
             continue
         if leaf.shape[:2] == shape[:2]:
-            return leaf.narrow(axis, 0, length // 2)
+            readings.append(leaf.narrow(axis, 0, length // 2))
         if leaf.shape[0] == shape[0] and leaf.shape[-1] == length and axis == 1:
-            return leaf.narrow(-1, 0, length // 2)
+            readings.append(leaf.narrow(-1, 0, length // 2))
         if leaf.shape[0] == shape[0] * shape[1]:
-            return leaf.reshape(*shape[:2], -1).narrow(axis, 0, length // 2)
-    return None
+            readings.append(leaf.reshape(*shape[:2], -1).narrow(axis, 0, length // 2))
+        if readings:
+            break
+    return readings
 
 
 def _correlations(x: Tensor, y: Tensor) -> Tensor:

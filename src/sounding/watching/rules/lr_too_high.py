@@ -30,6 +30,7 @@ class LearningRateTooHigh(Rule):
 
     name = "lr_too_high"
     looks_at = "a learning rate that is too high"
+    asked_when_lost = True
     explains = (
         *("dead_relu", "exploding_gradient", "saturation", "numerics", "labels_shuffled", "underfit", "overfit"),
         *("vanishing_gradient", "too_few_steps", "targets_not_normalised"),

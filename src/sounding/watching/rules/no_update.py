@@ -26,6 +26,8 @@ class NoUpdate(Rule):
 
     name = "no_update"
     looks_at = "weights that are never updated"
+    goes_by_loss = False
+    asked_when_lost = True
     explains = ("underfit", "too_few_steps", "lr_too_low", "vanishing_gradient", "labels_shuffled")
     sources: ClassVar = ("Jiang et al. 2025, TrainCheck (OSDI)", "github.com/lucidrains/byol-pytorch, issue 93")
 

@@ -41,6 +41,8 @@ class Numerics(Rule):
 
     name = "numerics"
     looks_at = "numbers that are not finite or lost to half precision"
+    goes_by_loss = False
+    asked_when_lost = True
     explains = ("no_update", "underfit", "lr_too_low", "too_few_steps", "overfit")
     sources: ClassVar = (
         "Wardat et al. 2022, DeepDiagnosis (ICSE), numerical errors",

@@ -20,6 +20,8 @@ class ShapeBroadcast(Rule):
 
     name = "shape_broadcast"
     looks_at = "outputs and targets of different shapes"
+    goes_by_loss = False
+    asked_when_lost = True
     explains = ("underfit", "labels_shuffled", "lr_too_low", "too_few_steps", "targets_not_normalised", "lr_too_high")
     sources: ClassVar = ("Ben Braiek and Khomh 2022, TheDeepChecker (TOSEM), wrong_loss2",)
 

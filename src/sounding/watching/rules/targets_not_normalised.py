@@ -30,6 +30,7 @@ class TargetsNotNormalised(Rule):
 
     name = "targets_not_normalised"
     looks_at = "targets that are not normalised"
+    asked_when_lost = True
     explains = ("exploding_gradient", "lr_too_low", "underfit", "too_few_steps", "numerics", "dead_relu")
     sources: ClassVar = ("Ben Braiek and Khomh 2022, TheDeepChecker (TOSEM), over_scaled_outputs",)
 

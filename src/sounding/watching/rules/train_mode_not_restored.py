@@ -23,6 +23,7 @@ class TrainModeNotRestored(Rule):
 
     name = "train_mode_not_restored"
     looks_at = "training in evaluation mode"
+    goes_by_loss = False
     explains = ("overfit", "exploding_gradient")
     sources: ClassVar = ("Karpathy 2019, A Recipe for Training Neural Networks",)
 

@@ -42,6 +42,8 @@ class WrongOutputLossPair(Rule):
 
     name = "wrong_output_loss_pair"
     looks_at = "outputs and a loss that do not fit"
+    goes_by_loss = False
+    asked_when_lost = True
     explains = (
         *(
             "underfit",

@@ -22,6 +22,8 @@ class ZeroGradMissing(Rule):
 
     name = "zero_grad_missing"
     looks_at = "gradients that are not set to zero"
+    goes_by_loss = False
+    asked_when_lost = True
     explains = (
         *("exploding_gradient", "lr_too_high", "dead_relu", "numerics", "underfit", "saturation", "lr_too_low"),
         *("labels_shuffled", "too_few_steps", "overfit"),
