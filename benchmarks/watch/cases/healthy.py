@@ -545,7 +545,7 @@ add(
         ),
         "rhythm-convolution": rhythm(network=partial(Convolved, 1, 3), optimizer=p.adam(5e-3)),
         "rhythm-transformer-dropout": rhythm(
-            network=partial(networks.Attentive, 1, 32, 3, dropout=0.1), optimizer=p.adamw(3e-3), epochs=10
+            network=partial(networks.Attentive, 1, 32, 3, dropout=0.1), optimizer=p.adamw(3e-3), epochs=18
         ),
         "rows-lstm": rows(),
         "rows-two-ways": rows(network=partial(networks.Recurrent, nn.GRU, 8, 24, 10, bidirectional=True)),

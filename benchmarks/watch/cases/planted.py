@@ -164,8 +164,14 @@ CASES: list[Faulty] = (
             "nan-rows": ("bad_data numerics", replace(mlp, data=changed(data.table, data.not_a_number(0.01)))),
             "constant-inputs": ("bad_data", replace(mlp, data=changed(data.table, data.constant_inputs))),
             "one-epoch": ("too_few_steps lr_too_low", replace(mlp, optimizer=p.sgd(0.01), epochs=1)),
-            "val-leak": ("leak", Honest(program=little, leaks=True), Honest(program=little, leaks=False)),
         },
+    )
+    + variants(
+        TABLES,
+        Honest(program=little, leaks=False),
+        0.75,
+        {"val-leak": ("leak", Honest(program=little, leaks=True))},
+        twin_is_healthy=False,  # so few rows are memorised
     )
     + variants(
         TABLES,

@@ -101,8 +101,8 @@ CASES = variants(
         "wrong_soft": ("batch_mixing wrong_output_loss_pair", replace(base, loss=over_the_batch)),
         "inap_loss": (
             "wrong_output_loss_pair lr_too_low",
-            replace(base, loss=squared_from_one_hot, optimizer=p.sgd(0.05), epochs=12),
-            replace(base, optimizer=p.sgd(0.05), epochs=12),
+            replace(base, loss=squared_from_one_hot, optimizer=p.sgd(0.05), epochs=16),
+            replace(base, optimizer=p.sgd(0.05), epochs=16),
         ),
         "miss_soft": ("wrong_output_loss_pair numerics", replace(base, loss=by_hand_of_logits)),
         "clamped": ("wrong_output_loss_pair numerics", replace(base, loss=by_hand)),
