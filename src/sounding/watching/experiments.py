@@ -117,7 +117,9 @@ class Laboratory:
     @property
     def is_ready(self) -> bool:
         """Whether there is time, an optimizer, and a batch whose way to the loss was recorded."""
-        return self.is_open and self.seen.optimizer is not None and bool(self.tapes)
+        optimizer = self.seen.optimizer
+        able = optimizer is not None and not isinstance(optimizer, torch.optim.LBFGS)  # steps on closures of the user
+        return self.is_open and able and bool(self.tapes)
 
     def twin(self, *, fresh: bool = False) -> Twin:
         """A copy of everything as it is now, or (fresh) with the weights of the start and nothing in the optimizer."""

@@ -210,6 +210,16 @@ class Seen:
 
     @property
     def baseline(self) -> float | None:
+        """`ignorance`, on the scale of the losses: these may be sums of several, scaled, or have more terms."""
+        ignorance = self.ignorance
+        if ignorance is None or self.call is None or not self.steps:
+            return ignorance
+        value = float(self.call.value.float().mean())
+        times = self.last.loss / value if value else 1.0
+        return ignorance * times if math.isfinite(times) and times > 0 else ignorance
+
+    @property
+    def ignorance(self) -> float | None:
         """The loss of the best answer that ignores the inputs, where the loss function is known."""
         call = self.call
         if call is None or not self.targets:

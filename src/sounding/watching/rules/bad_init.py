@@ -41,8 +41,11 @@ class BadInit(Rule):
 
     def __init__(self) -> None:
         self._next = FIRST
+        self._first: float | None = None
 
     def check(self, seen: Seen) -> Finding | None:
+        if self._first is None and seen.call is not None:
+            self._first = float(seen.call.value.mean())
         if len(seen.steps) < 2 or not seen.laboratory.is_ready or not seen.laboratory.start:
             return None
         if (seen.done < self._next and seen.lost is None) or (seen.lost is None and seen.headway() > HEADWAY):
@@ -62,7 +65,7 @@ class BadInit(Rule):
             "draw the weights anew: He initialisation for ReLU, Xavier for tanh and sigmoid",
             layer=twins,
             rms=[one.rms for one in seen.steps[0].inputs],
-            first_loss=seen.losses[0],
+            first_loss=self._first,
             confirmed=str(race),
         )
 
@@ -82,9 +85,10 @@ class BadInit(Rule):
         first = seen.steps[0].inputs[0].rms if seen.steps[0].inputs else 0.0
         if sizes and first > 0 and not 1 / RATIO < sizes[-1] / first < RATIO:
             return f"signals go from {first:.2g} in the inputs to {sizes[-1]:.2g} before the last layer"
-        baseline = seen.baseline
-        if baseline and seen.call is not None and seen.call.classes and seen.losses[0] > LOSS * max(baseline, 0.5):
-            return f"the first loss is {seen.losses[0]:.3g}, where {baseline:.3g} is that of knowing nothing"
+        baseline, first_loss = seen.ignorance, self._first
+        classes = seen.call.classes if seen.call is not None else 0
+        if classes and baseline and first_loss and first_loss > LOSS * max(baseline, 0.5):
+            return f"the first loss is {first_loss:.3g}, where {baseline:.3g} is that of knowing nothing"
         return ""
 
 

@@ -99,8 +99,8 @@ class CorruptLabels(Rule):
         trained = torch.bincount(torch.cat([_labels(one) for one in seen.targets]).long(), minlength=CLASSES)
         taken = _taken(answers, targets)
         taken = {one: other for one, other in taken.items() if not trained[other[0]] > 3 * trained[one] > 0}
-        learned = {one for one in _classes(known.labels) if _recall(known.predictions, known.labels, one) > RECALL}
-        taken = {one: other for one, other in taken.items() if one in learned}
+        unlearned = {one for one in _classes(known.labels) if _recall(known.predictions, known.labels, one) <= RECALL}
+        taken = {one: other for one, other in taken.items() if one not in unlearned}
         others = [one for one in _classes(targets) if one not in taken]
         recalls = [_recall(answers, targets, one) for one in others]
         shifted = len(taken) > 1 and len({other for other, _ in taken.values()}) == len(taken)

@@ -15,7 +15,8 @@ FIRST = 30
 ROWS = 120
 NOISE = 0.12
 """Of the labels: fewer wrong ones hardly hurt."""
-STRONG = 0.15
+STRONG = 0.25
+"""Of the labels: from here on it is worth a warning."""
 HEADWAY = 0.85
 """Of the loss of ignoring the inputs: a network that comes further has learned in spite of them, or by heart."""
 MEMORISED = 0.5

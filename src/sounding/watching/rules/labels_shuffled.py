@@ -22,7 +22,8 @@ EXAMPLES = 100
 class LabelsShuffled(Rule):
     """The network cannot do better than ignoring its inputs, though it can learn.
 
-    Trigger: after sixty steps the loss is within five percent of that of the best constant answer.
+    Trigger: after sixty steps the loss is within five percent of that of the best constant answer. In pictures and
+    series what matters may take long to find, and neighbours show little of it: there only the end counts.
     Confirmed: a copy learns one batch by heart, so that network and rate are able to learn; real inputs do no better
     than zeros; and the targets of nearest neighbours agree no more often than by chance.
     Remedy: look at some examples beside their targets; shuffle both with the same permutation.
@@ -30,7 +31,7 @@ class LabelsShuffled(Rule):
 
     name = "labels_shuffled"
     looks_at = "targets that have nothing to do with the inputs"
-    explains = ("underfit", "too_few_steps", "lr_too_low", "lr_too_high", "overfit", "label_noise")
+    explains = ("underfit", "too_few_steps", "lr_too_low", "overfit", "label_noise")
     sources: ClassVar = ("Karpathy 2019, A Recipe for Training Neural Networks: input-independent baseline",)
 
     def __init__(self) -> None:
@@ -43,8 +44,9 @@ class LabelsShuffled(Rule):
             return None
         self._next = 2 * seen.done
         inputs, targets = examples(seen)
-        if len(inputs) < EXAMPLES:
+        if len(inputs) < EXAMPLES or (inputs.ndim > 2 and not seen.ended):
             return None
+        inputs = inputs.flatten(1)
         agreement, chance = neighbour_agreement(inputs, targets)
         if agreement > chance + 3 * (max(chance * (1 - chance), 0.01) / len(inputs)) ** 0.5:
             return None
@@ -69,14 +71,14 @@ class LabelsShuffled(Rule):
 
 
 def examples(seen: Seen) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of the recorded batches, a row each; empty where a batch is no such pair."""
+    """Inputs (N, ...) and targets of the recorded batches; empty where a batch is no such pair."""
     inputs, targets = [], []
     for tape in seen.laboratory.tapes:
         args, kwargs = tape.calls()[0].arguments
         tensors = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor) and one.is_floating_point()]
         target = tape.target
         if tensors and target is not None and target.ndim and len(tensors[0]) == len(target):
-            inputs.append(tensors[0].flatten(1).float())
+            inputs.append(tensors[0].float())
             targets.append(target)
     if not inputs:
         return torch.empty(0, 0), torch.empty(0)
