@@ -6,7 +6,7 @@ import math
 from typing import ClassVar
 
 from sounding.finding import Finding
-from sounding.watching.labels import Doubts, Labelled, doubts, labelled
+from sounding.watching.labels import Doubts, Labelled, doubts, labelled, neighbours
 from sounding.watching.rule import Rule
 from sounding.watching.rules.overfit import accuracy_lost
 from sounding.watching.seen import Seen
@@ -15,8 +15,10 @@ FIRST = 30
 ROWS = 120
 NOISE = 0.12
 """Of the labels: fewer wrong ones hardly hurt."""
-STRONG = 0.25
+STRONG = 0.15
 """Of the labels: from here on it is worth a warning."""
+EVEN = 0.5
+"""Wrong labels are as frequent where it is easy as anywhere else; where classes overlap, they differ far less there."""
 HEADWAY = 0.85
 """Of the loss of ignoring the inputs: a network that comes further has learned in spite of them, or by heart."""
 MEMORISED = 0.5
@@ -27,7 +29,8 @@ class LabelNoise(Rule):
 
     Trigger: of the examples of recorded batches of which nearest neighbours and network, in evaluation mode, agree
     most, an eighth or more bear another label. It is asked early and again, since a network learns the simple first
-    and wrong labels by heart later. Classes that overlap do not count, as nobody is sure of their examples.
+    and wrong labels by heart later. Classes that overlap do not count: nobody is sure of their examples,
+    and labels and neighbours differ far more often among the rest.
     Harm: the accuracy of validation falls from its peak, or the loss stays well above zero.
     Confirmation: a copy can learn one batch by heart, so it is not the network that is at its limit.
     Remedy: look at the examples that are listed; drop or relabel them; stop early; smooth the labels.
@@ -45,6 +48,7 @@ class LabelNoise(Rule):
     def __init__(self) -> None:
         self._next = FIRST
         self._worst: Doubts | None = None
+        self._looks = 0  # that gave reason to doubt: once may be chance
 
     def check(self, seen: Seen) -> Finding | None:
         due = seen.done >= self._next or (seen.ended and seen.done >= FIRST)
@@ -53,7 +57,7 @@ class LabelNoise(Rule):
         self._next = math.ceil(1.5 * seen.done)
         self._look(labelled(seen.laboratory))
         worst = self._worst
-        if worst is None or (seen.done < 2 * FIRST and not seen.ended):
+        if worst is None or self._looks < 2 or (seen.done < 2 * FIRST and not seen.ended):
             return None
         fell = accuracy_lost(seen.validations)
         harm = worst.share > STRONG and (fell or seen.headway() < HEADWAY)
@@ -78,5 +82,9 @@ class LabelNoise(Rule):
         found = doubts(known)
         if found is None or found.share - 2 * math.sqrt(found.share * (1 - found.share) / len(found.rows)) < NOISE / 3:
             return
+        label, _ = neighbours(known)
+        if found.share < EVEN * float((label != known.labels).float().mean()):
+            return
+        self._looks += 1
         if found.share > max(NOISE, self._worst.share if self._worst is not None else 0.0):
             self._worst = found
