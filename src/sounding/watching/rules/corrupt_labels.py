@@ -95,9 +95,13 @@ class CorruptLabels(Rule):
         passes = [one for one in seen.validations if one.outputs]
         if not passes or float((known.predictions == known.labels).float().mean()) < RECALL:
             return None
-        answers, targets = (torch.cat([one.flatten() for one in several]) for several in _of_last(passes))
+        if len(passes) < 2:
+            return None
+        answers, targets = _answered(passes[-1])
+        before = _taken(*_answered(passes[-2]))  # networks that have not learned yet mistake other classes each time
         trained = torch.bincount(torch.cat([_labels(one) for one in seen.targets]).long(), minlength=CLASSES)
         taken = _taken(answers, targets)
+        taken = {one: other for one, other in taken.items() if one in before and before[one][0] == other[0]}
         taken = {one: other for one, other in taken.items() if not trained[other[0]] > 3 * trained[one] > 0}
         unlearned = {one for one in _classes(known.labels) if _recall(known.predictions, known.labels, one) <= RECALL}
         taken = {one: other for one, other in taken.items() if one not in unlearned}
@@ -198,10 +202,11 @@ def _is_of_model(seen: Seen) -> bool:
     return False
 
 
-def _of_last(passes: list[Validation]) -> tuple[list[Tensor], list[Tensor]]:
-    last = passes[-1]
-    pairs = [(a, b) for a, b in zip(last.outputs, last.targets, strict=True) if a.shape == b.shape]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+def _answered(one: Validation) -> tuple[Tensor, Tensor]:
+    """Answers and targets of all its batches."""
+    pairs = [(a.flatten(), b.flatten()) for a, b in zip(one.outputs, one.targets, strict=True) if a.shape == b.shape]
+    answers, targets = zip(*pairs, strict=True) if pairs else ((torch.empty(0).long(),), (torch.empty(0).long(),))
+    return torch.cat(answers), torch.cat(targets)
 
 
 def _taken(answers: Tensor, targets: Tensor) -> dict[int, tuple[int, float]]:
