@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -50,7 +51,8 @@ def watch(
 
     model, optimizer: what the loop trains; for several players (a generator and its discriminator) sequences or
                       mappings of them, in the same order or under the same names.
-    say:              is told of each finding when it arises, and of all at the end; none keeps silent.
+    say:              is told of each warning and error when it arises, and of all findings at the end; none keeps
+                      silent.
 
     Raises:
         UserError: where models and optimizers do not match.
@@ -174,7 +176,8 @@ class Watch:
         steps = sum(seen.done for seen in self.players.values())
         if not self._found:
             looked_for = "; ".join(self._asked)
-            return f"watch: nothing found in {steps} steps, {looked} of them looked at closely, for: {looked_for}"
+            text = f"watch: nothing found in {steps} steps, {looked} of them looked at closely, for: {looked_for}"
+            return textwrap.fill(text, 120, subsequent_indent="  ")
         return "\n".join(f"watch: {told(finding)}" for finding in self.findings)
 
     # What hooks tell.
@@ -396,7 +399,7 @@ class Watch:
                 continue
             self._rules[seen.name].remove(rule)
             self._found.append(finding)
-            if self._say is not None:
+            if self._say is not None and finding.severity != "info":
                 self._say(f"watch: step {seen.done}: {told(finding)}")
 
 
