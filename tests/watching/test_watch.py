@@ -218,3 +218,11 @@ def test_statistics_of_large_layers_are_taken_from_some_examples():
     sequences = torch.arange(4.0).expand(2, 5, 4)
     assert _by_unit(sequences, channels_second=False).equal(torch.arange(4.0).expand(10, 4))
     assert len(_by_unit(torch.zeros(100_000, 2), channels_second=False)) == pytest.approx(EXAMPLES, rel=0.1)
+
+
+def test_large_batches_are_kept_no_longer_than_memory_allows(monkeypatch):
+    monkeypatch.setattr("sounding.watching.watcher.KEPT_BYTES", 3 * 32 * 8 * 4 + 100)
+    w = train(perceptron(8, 16, 3), blobs())
+    seen = w.players["model"]
+    assert seen.tapes[0].size == 32 * 8 * 4 + 32 * 8  # a batch of floats, and its labels
+    assert len(seen.tapes) == 2

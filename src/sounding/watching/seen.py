@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from sounding.watching.experiments import Laboratory
 
 KEPT_BATCHES = 8
-"""Batches that are kept for experiments."""
+"""Batches that are kept for experiments ..."""
+KEPT_BYTES = 64 << 20
+"""... as long as they take no more memory than this; one is kept in any case."""
 
 
 @dataclass(slots=True)

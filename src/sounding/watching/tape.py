@@ -98,6 +98,13 @@ class Tape:
         """Whether playing it leads to a loss."""
         return bool(self.roots) and any(isinstance(entry.run, str) for entry in self.entries)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the tensors on it, most of them the batch."""
+        leaves = [leaf for entry in self.entries for leaf in tree_flatten(entry.arguments)[0]]
+        tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor)}
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
     def calls(self) -> list[Entry]:
         """Those of models."""
         return [entry for entry in self.entries if isinstance(entry.run, str)]

@@ -20,7 +20,7 @@ from sounding.watching.experiments import Laboratory, apart
 from sounding.watching.graph import Graph, named_parameters
 from sounding.watching.rule import Rule
 from sounding.watching.rules import RULES, in_order
-from sounding.watching.seen import Lost, Seen, Step, Validation
+from sounding.watching.seen import KEPT_BYTES, Lost, Seen, Step, Validation
 from sounding.watching.tape import Recorder, Weight
 
 FIRST = 6
@@ -328,6 +328,8 @@ class Watch:
         recorder.tape.loss = step.loss
         if recorder.tape.is_whole:
             seen.tapes.append(recorder.tape)
+            while len(seen.tapes) > 1 and sum(tape.size for tape in seen.tapes) > KEPT_BYTES:
+                seen.tapes.popleft()
         seen.calls, seen.combined = recorder.losses, recorder.combined
         if recorder.losses:
             recorder.tape.target = recorder.losses[-1].target
