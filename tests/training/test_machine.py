@@ -33,7 +33,8 @@ def test_what_a_step_frees_is_there_for_the_next():
     for how in ("kept", "given back"):
         run = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
         pages[how] = int(run.stdout)
-    assert pages["kept"] < 100 < pages["given back"]
+    # about 6,000 where pages are small, some dozens where the system has large ones to hand
+    assert 4 * pages["kept"] < pages["given back"]
 
 
 def test_threads_and_arithmetic_are_set_for_a_while():
