@@ -226,3 +226,16 @@ def test_large_batches_are_kept_no_longer_than_memory_allows(monkeypatch):
     seen = w.players["model"]
     assert seen.tapes[0].size == 32 * 8 * 4 + 32 * 8  # a batch of floats, and its labels
     assert len(seen.tapes) == 2
+
+
+def test_a_sparing_watch_experiments_only_in_trouble():
+    x, y = blobs()
+    for rate, expected in ((1e-2, False), (100.0, True)):
+        model = perceptron(8, 32, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        with watch(model, optimizer, say=None, sparing=True) as w:
+            for _ in range(100):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        assert (w.players["model"].laboratory.seconds > 0) is expected

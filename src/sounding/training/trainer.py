@@ -558,7 +558,9 @@ class Trainer:
             yield
             return
         models = {player.name: player.network for player in run.players}
-        self._watch = watch(models, {player.name: player.optimizer for player in run.players}, say=self._say)
+        self._watch = watch(
+            models, {player.name: player.optimizer for player in run.players}, say=self._say, sparing=True
+        )
         try:
             with self._watch:
                 yield

@@ -32,6 +32,10 @@ SHARE = 0.02
 """Of the time that has passed, what looking at steps may take at the very most ..."""
 ALLOWANCE = 1.0
 """... beside so many seconds."""
+SPARING_SHARE = 0.005
+"""The same for a watch that is to be sparing."""
+TROUBLED, HEADWAY = 60, 0.1
+"""After so many steps with less of the loss gone a run is in trouble."""
 EXPERIMENTS = 0.05
 """Of the time that has passed, what experiments may take ..."""
 EXPERIMENTS_ALLOWANCE = 20.0
@@ -46,6 +50,7 @@ def watch(
     optimizer: Optimizer | Sequence[Optimizer] | Mapping[str, Optimizer],
     *,
     say: Callable[[str], None] | None = lambda line: print(line, file=sys.stderr),
+    sparing: bool = False,
 ) -> Watch:
     """Watch a training loop; nothing in it has to change.
 
@@ -53,6 +58,7 @@ def watch(
                       mappings of them, in the same order or under the same names.
     say:              is told of each warning and error when it arises, and of all findings at the end; none keeps
                       silent.
+    sparing:          look seldom, and experiment only where the run is in trouble: for loops that are mostly healthy.
 
     Raises:
         UserError: where models and optimizers do not match.
@@ -74,7 +80,7 @@ def watch(
             f"the watch was given the models {', '.join(models)} and the optimizers {', '.join(optimizers)}",
             "give one optimizer for each model, under the same names",
         )
-    return Watch(models, optimizers, say=say)
+    return Watch(models, optimizers, say=say, sparing=sparing)
 
 
 def _named(given: Any) -> dict[str, Any]:
@@ -95,7 +101,9 @@ class Watch:
         *,
         rules: Iterable[type[Rule]] = RULES,
         say: Callable[[str], None] | None = None,
+        sparing: bool = False,
     ) -> None:
+        self._sparing = sparing
         self._models = dict(models)
         self._say = say
         self._asked = [rule.looks_at for rule in rules]
@@ -273,7 +281,8 @@ class Watch:
             return True
         if seen.steps and seen.done - seen.last.number < max(seen.done // SPARSER, 1):
             return False
-        return self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
+        share, allowance = (SPARING_SHARE, 0.0) if self._sparing else (SHARE, ALLOWANCE)
+        return self._spent < share * (time.perf_counter() - self._began) + allowance
 
     def _look_closely(self, name: str) -> None:
         seen = self.players[name]
@@ -390,12 +399,13 @@ class Watch:
     # Judging.
 
     def _judge(self, seen: Seen) -> None:
-        laboratory = seen.laboratory
+        laboratory, began = seen.laboratory, time.perf_counter()
+        in_trouble = seen.lost is not None or (seen.done >= TROUBLED and seen.headway() < HEADWAY)
         for rule in list(self._rules[seen.name]):
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
                 continue
             allowed = EXPERIMENTS_ALLOWANCE + EXPERIMENTS * (time.perf_counter() - self._began)
-            laboratory.is_open = laboratory.seconds < allowed
+            laboratory.is_open = laboratory.seconds < allowed and (in_trouble or not self._sparing)
             finding = rule.check(seen)
             if finding is None:
                 continue
@@ -403,6 +413,8 @@ class Watch:
             self._found.append(finding)
             if self._say is not None and finding.severity != "info":
                 self._say(f"watch: step {seen.done}: {told(finding)}")
+        if self._sparing:
+            self._spent += time.perf_counter() - began
 
 
 def told(finding: Finding) -> str:
