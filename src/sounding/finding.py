@@ -28,7 +28,7 @@ class Finding:
     """
 
     rule: str
-    """Stable name of the rule, in kebab case."""
+    """Stable name of the rule: with hyphens those of checks on data and runs, with underscores those of the watch."""
     severity: Severity
     """`info`: handled or good to know; `warning`: look at it; `error`: the result is not to be trusted."""
     title: str

@@ -80,8 +80,6 @@ class Step:
     training: bool = True
     inputs: list[LayerInput] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
-    gradient: dict[str, Tensor] = field(default_factory=dict)
-    """Of a few parameters, the gradient itself."""
     zeros: dict[str, float] = field(default_factory=dict)
     """By weight matrix, where layers compute in float16: the part of its gradient that is zero at the update."""
 
