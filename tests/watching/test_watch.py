@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from sounding.errors import UserError
-from sounding.watching import watch
+from sounding.watching import Watch, watch
 from sounding.watching.experiments import apart
+from sounding.watching.rule import Rule
 
 
 def network() -> nn.Module:
@@ -228,14 +229,22 @@ def test_large_batches_are_kept_no_longer_than_memory_allows(monkeypatch):
     assert len(seen.tapes) == 2
 
 
-def test_a_sparing_watch_experiments_only_in_trouble():
-    x, y = blobs()
-    for rate, expected in ((1e-2, False), (100.0, True)):
-        model = perceptron(8, 32, 3)
-        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
-        with watch(model, optimizer, say=None, sparing=True) as w:
-            for _ in range(100):
-                optimizer.zero_grad()
-                F.cross_entropy(model(x), y).backward()
-                optimizer.step()
-        assert (w.players["model"].laboratory.seconds > 0) is expected
+@pytest.mark.parametrize(("sparing", "rate", "may"), [(True, 1e-1, False), (True, 100.0, True), (False, 1e-1, True)])
+def test_a_sparing_watch_experiments_only_in_trouble(sparing, rate, may):
+    allowed = []
+
+    class Asking(Rule):
+        name, looks_at = "asking", "nothing"
+
+        def check(self, seen):
+            allowed.append(seen.laboratory.is_open)
+
+    torch.manual_seed(0)
+    model, (x, y) = perceptron(8, 32, 3), blobs()
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    with Watch({"model": model}, {"model": optimizer}, rules=[Asking], sparing=sparing):
+        for _ in range(100):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    assert allowed[-1] is may
