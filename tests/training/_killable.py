@@ -60,6 +60,8 @@ class Attempt:
     """Seconds from the start on."""
     kill_at_step: int | None = None
     """Of this attempt; 0 is before the first."""
+    kill_when: str | None = None
+    """As soon as there is this file or folder, of those that the run writes."""
 
 
 @dataclass(kw_only=True)
@@ -306,16 +308,17 @@ def work_in_child(task: Attempt, progress: mmap.mmap, writer: int) -> NoReturn:
 
 def wait_for_the_time(task: Attempt, progress: mmap.mmap, reader: int, began: float) -> bool:
     """Whether the time to kill came before the end."""
+    awaits = task.kill_at_step is not None or task.kill_when is not None
     while True:
         if task.kill_at_step is not None and int.from_bytes(progress[:8], "little") >= task.kill_at_step:
             return True
+        if task.kill_when is not None and (Path(task.folder) / task.kill_when).exists():
+            return True
         patience = None if task.kill_after is None else max(began + task.kill_after - time.monotonic(), 0.0)
-        if task.kill_at_step is not None:
-            patience = 0.0005
-        ended, _, _ = select.select([reader], [], [], patience)
+        ended, _, _ = select.select([reader], [], [], 0.0005 if awaits else patience)
         if ended:
             return False
-        if task.kill_at_step is None:
+        if not awaits:
             return True
 
 

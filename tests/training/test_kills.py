@@ -76,25 +76,22 @@ def test_killed_before_the_first_step_and_while_it_finds_its_checkpoint(work, ru
     assert differences(alone.result, running.attempt(work, folder / "run", seed=2).result) == []
 
 
-def phase(run: Path) -> str:
-    """How far a killed run of the whole house had come."""
-    if not (run / "recipe.toml").is_file():
-        return "preparing"
-    return "finishing" if (run / "model").is_dir() else "training"
+SIGNS = {"preparing": "flowers.csv", "training": "run/recipe.toml", "finishing": "run/model"}
+"""What is there as soon as a phase of the whole way has begun."""
 
 
 def test_the_whole_way_from_a_file_to_the_report(running, folder):  # RS-05
     alone = running.attempt("house", folder / "alone")
     assert differences(alone.result, running.attempt("house", folder / "again").result) == []
-    draws, phases = random.Random("house"), list[str]()
-    for run in range(20):
-        place = folder / str(run)
-        for _ in range(3):
-            outcome = running.attempt("house", place, kill_after=draws.uniform(0.0, alone.seconds))
-            if not outcome.killed:
-                break
-            phases.append(phase(place / "run"))
-        assert differences(alone.result, running.attempt("house", place).result) == [], phases
-        if len(phases) >= 6 and set(phases) == {"preparing", "training", "finishing"}:
-            break
-    assert set(phases) == {"preparing", "training", "finishing"}
+    draws = random.Random("house")
+    for phase, sign in SIGNS.items():
+        killed = 0
+        for run in range(3):
+            place = folder / f"{phase} {run}"
+            killed += running.attempt("house", place, kill_when=sign).killed
+            for _ in range(2):
+                if (place / "run" / "results.json").is_file():
+                    break
+                running.attempt("house", place, kill_after=draws.uniform(0.0, alone.seconds))
+            assert differences(alone.result, running.attempt("house", place).result) == [], phase
+        assert killed, phase
