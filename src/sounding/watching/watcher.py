@@ -32,8 +32,8 @@ SHARE = 0.02
 """Of the time that has passed, what looking at steps may take at the very most ..."""
 ALLOWANCE = 1.0
 """... beside so many seconds."""
-SPARING_SHARE = 0.005
-"""The same for a watch that is to be sparing."""
+SPARING_FIRST = 3
+"""Steps at the beginning that a sparing watch looks at; after them, the next one comes when the steps have doubled."""
 TROUBLED, HEADWAY = 60, 0.1
 """After so many steps with less of the loss gone a run is in trouble."""
 EXPERIMENTS = 0.05
@@ -117,7 +117,7 @@ class Watch:
         self._names = named_parameters(self._models)
         self._handles: list[Any] = []
         self._close_handles: dict[str, list[Any]] = {name: [] for name in models}
-        self._pending: list[Tensor] = []
+        self._pending: list[Tensor | float] = []
         self._recorder: Recorder | None = None
         self._listening: Recorder | None = None  # to a validation
         self._close: set[str] = set()  # players whose coming step is looked at
@@ -218,10 +218,13 @@ class Watch:
         return before
 
     def _before_backward(self, root: Tensor) -> None:
-        value = root.detach()
-        self._pending.append(value)
-        if value.device.type == "cpu" and value.numel() == 1 and not math.isfinite(value.item()):
-            self._lost(root)
+        if root.device.type == "cpu" and root.numel() == 1:
+            value = root.item()
+            self._pending.append(value)
+            if not math.isfinite(value):
+                self._lost(root)
+        else:  # to be read after the step
+            self._pending.append(root.detach())
         if not self._close:
             return
         began = time.perf_counter()
@@ -259,7 +262,7 @@ class Watch:
             if apart.depth:
                 return
             pending = self._pending
-            seen.losses.append(float(sum(one.sum() for one in pending)) if len(pending) != 1 else pending[0].item())
+            seen.losses.append(float(sum(one if isinstance(one, float) else one.sum() for one in pending)))
             seen.rates.append(optimizer.param_groups[0]["lr"])
             if not math.isfinite(seen.losses[-1]) and seen.lost is None:  # not seen before the step, as on a GPU
                 seen.lost = Lost(seen.done, "the loss", "", [])
@@ -277,12 +280,13 @@ class Watch:
 
     def _is_time(self, seen: Seen) -> bool:
         """Whether the coming step is to be looked at."""
-        if seen.done < FIRST:
+        if not seen.steps or seen.done < (SPARING_FIRST if self._sparing else FIRST):
             return True
-        if seen.steps and seen.done - seen.last.number < max(seen.done // SPARSER, 1):
+        if self._sparing:
+            return seen.done >= 2 * (seen.last.number + 1)
+        if seen.done - seen.last.number < max(seen.done // SPARSER, 1):
             return False
-        share, allowance = (SPARING_SHARE, 0.0) if self._sparing else (SHARE, ALLOWANCE)
-        return self._spent < share * (time.perf_counter() - self._began) + allowance
+        return self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
 
     def _look_closely(self, name: str) -> None:
         seen = self.players[name]
@@ -399,7 +403,7 @@ class Watch:
     # Judging.
 
     def _judge(self, seen: Seen) -> None:
-        laboratory, began = seen.laboratory, time.perf_counter()
+        laboratory = seen.laboratory
         in_trouble = seen.lost is not None or (seen.done >= TROUBLED and seen.headway() < HEADWAY)
         for rule in list(self._rules[seen.name]):
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
@@ -413,8 +417,6 @@ class Watch:
             self._found.append(finding)
             if self._say is not None and finding.severity != "info":
                 self._say(f"watch: step {seen.done}: {told(finding)}")
-        if self._sparing:
-            self._spent += time.perf_counter() - began
 
 
 def told(finding: Finding) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sounding.finding import Finding
 from sounding.watching.examples import batches
+from sounding.watching.probes import fingerprints
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
@@ -40,6 +41,9 @@ class BadData(Rule):
         "Ben Braiek and Khomh 2022, TheDeepChecker (TOSEM), data checks",
         "github.com/Lightning-Universe/lightning-bolts, issue 194",
     )
+
+    def __init__(self) -> None:
+        self._compared = 0  # rows, when they were compared last
 
     def check(self, seen: Seen) -> Finding | None:
         return self._not_finite(seen) or self._improbable(seen) or self._repeated(seen) or self._constant(seen)
@@ -81,7 +85,10 @@ class BadData(Rule):
 
     def _repeated(self, seen: Seen) -> Finding | None:
         x, y = rows_of(seen)
-        if x is None or y is None or len(x) < ROWS or len(seen.steps) < 3:
+        if x is None or y is None or len(x) < max(ROWS, 2 * self._compared) or len(seen.steps) < 3:
+            return None
+        self._compared = len(x)
+        if len(set(fingerprints((x,), {}))) > (1 - REPEATED) * len(x):  # equal rows have equal ones
             return None
         kinds, group = torch.unique(x, dim=0, return_inverse=True)
         if len(kinds) > (1 - REPEATED) * len(x) or not _contradict(y, group, len(kinds)):

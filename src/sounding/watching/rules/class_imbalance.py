@@ -41,12 +41,12 @@ class ClassImbalance(Rule):
     )
 
     def check(self, seen: Seen) -> Finding | None:
+        if not seen.ended and (len(seen.validations) < 3 or seen.is_falling()):
+            return None
         call = seen.call
         if call is None or seen.others or call.answers() is None or (call.classes and call.target.is_floating_point()):
             return None
         if any(call.options.get(name) is not None for name in ("weight", "pos_weight")):
-            return None
-        if not seen.ended and (len(seen.validations) < 3 or seen.is_falling()):
             return None
         shares = _shares(seen)
         rare = (shares > 0) & (shares * RATIO < shares.max())
