@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from sounding.recipe import TrainingRecipe
 from sounding.training.checkpoint import check_tensors
+from sounding.training.restoring import evaluating
 
 T = TypeVar("T")
 
@@ -186,21 +187,18 @@ def recompute_batch_norm(network: nn.Module, forward: Callable[[T], object], bat
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return
-    modes = {module: module.training for module in network.modules()}
     momenta = [norm.momentum for norm in norms]
-    network.eval()
-    try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean of all batches
-            norm.train()
-        for batch in batches:
-            forward(batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(network):
+        try:
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the plain mean of all batches
+                norm.train()
+            for batch in batches:
+                forward(batch)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
 
 def _state(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import copy
-import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.overrides import TorchFunctionMode
 
 from sounding.batches import Batch, Batches
-from sounding.errors import DataError, RecipeError, UserError, nearest
+from sounding.errors import DataError, RecipeError, UserError
 from sounding.finding import Finding, Remedy
 from sounding.recipe import TrainingRecipe
 from sounding.training.averaging import ExponentialMovingAverage, build_average, recompute_batch_norm
@@ -35,23 +31,17 @@ from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train, units_of
 from sounding.training.losses import Loss, named_loss
-from sounding.training.machine import find_device, is_out_of_memory, machine_class, machine_set, resident
-from sounding.training.optimizers import build_optimizer, other_implementations, parameter_groups
-from sounding.training.plan import (
-    Plan,
-    Rehearsal,
-    Way,
-    candidates,
-    choose_plan,
-    key_of,
-    read_table,
-    write_table,
-)
+from sounding.training.machine import find_device, is_out_of_memory, machine_set, resident
+from sounding.training.optimizers import build_optimizer, parameter_groups
+from sounding.training.plan import Plan, Way
 from sounding.training.progress import ProgressBar
 from sounding.training.regularization import add_noise, penalty
+from sounding.training.rehearsal import cut_epochs, rehearsed_plan, seconds_of_an_epoch, undone
+from sounding.training.restoring import batch_norms_kept, copied, evaluating
 from sounding.training.saving import Progress, Saver, newest
 from sounding.training.schedule_free import ScheduleFreeAdamW
 from sounding.training.schedules import Schedule, build_schedule, plateau_factor
+from sounding.training.settings import overruled
 from sounding.watching import Watch, watch
 
 Array = Tensor | np.ndarray[Any, Any]
@@ -61,13 +51,8 @@ Onlooker = Callable[[StepRecord | EpochRecord], object]
 
 READ_EVERY_ON_GPU = 10
 """Steps between readings of the loss on a GPU, where each reading makes the CPU wait."""
-TRIAL = 0.02
-"""Fraction of a time limit spent on measuring how long a step takes."""
-MARGIN = 0.95
-"""Fraction of a time limit that is planned for: the rest absorbs what the trial did not see."""
 IN_PARTS = "batch-in-parts"
 """The rule of the finding that memory did not suffice for a whole batch."""
-BATCH_NORMS = nn.modules.batchnorm._NormBase
 EVALUATION_FACTOR = 4
 """Evaluation keeps no activations for a backward pass, so its batches can be larger by this factor."""
 
@@ -128,19 +113,11 @@ class Trainer:
     ) -> None:
         if (network is None) == (players is None):
             raise RecipeError("a trainer needs a network, or players", "give one of the two")
-        recipe = recipe if recipe is not None else TrainingRecipe()
-        names = [field.name for field in fields(recipe) if field.name != "optimizer"]
-        for name in settings:
-            if name not in names:
-                raise RecipeError(f'there is no setting "{name}"', nearest(name, names))
         if isinstance(schedule, str):
             settings["schedule"] = schedule
         own = {"name": optimizer if isinstance(optimizer, str) else None, "lr": lr, "weight_decay": weight_decay}
         own = {name: value for name, value in own.items() if value is not None}
-        recipe = replace(recipe, **settings, optimizer=replace(recipe.optimizer, **own))  # type: ignore[arg-type]
-        if recipe.plan == "reference":
-            recipe = Way(threads=recipe.threads).applied(recipe)
-        _check(recipe)
+        recipe = overruled(recipe if recipe is not None else TrainingRecipe(), settings, own)
 
         self.recipe, self.seed, self.monitor, self.maximize = recipe, seed, monitor, maximize
         self.processes, self.device = join(find_device(recipe.device))
@@ -243,39 +220,16 @@ class Trainer:
                 "one process of several cannot plan", 'measure with one, and give the others plan = "given"'
             )
         batches = self._batches(data, shuffle=True)
-        inputs = next(batches.epoch(0)).inputs
-        cores = os.cpu_count() or 1
-        plain = Way(threads=self.recipe.threads or torch.get_num_threads())
-        ways = candidates(
-            plain,
-            precisions=precisions if self._players is None else (),
-            threads=(1, cores) if self.device.type == "cpu" and not self.recipe.threads else (),
-            pictures=self._players is None and any(x.ndim == 4 for x in inputs),
+        plan = rehearsed_plan(
+            lambda way, steps: self._trial(batches, way, steps),
+            self.network,
+            batches,
+            self.recipe,
+            self.device,
+            precisions=precisions,
+            own_players=self._players is not None,
+            own_optimizer=self._optimizer is not None,
         )
-        changes: list[dict[str, Any]] = [{"attention": "plain"}] * self._attends(batches, plain)
-        changes += [{"workers": 1}] * (batches.transform is not None and cores > 1)
-        if self._players is None and self._optimizer is None:
-            changes += [{"implementation": name} for name in other_implementations(self.recipe.optimizer)]
-        shapes = [(str(x.dtype), *x.shape[1:]) for x in inputs]
-        key = key_of(
-            machine_class(self.device), str(self.network), shapes, batches.batch_size, type(batches).__name__,
-            str(self.recipe.optimizer), self.recipe.accumulate, [str(way) for way in ways], changes,
-        )  # fmt: skip
-        try:
-            plan = choose_plan(
-                lambda way, steps, limit: self._rehearse(batches, way, steps, limit),
-                ways,
-                steps=self.recipe.epochs * len(batches),
-                changes=changes,
-                compiling=self._players is None,
-                known=read_table(key),
-            )
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            plan = Plan(plain, {}, plain, 0.0, ("a batch does not fit into memory: nothing was measured",))
-        if plan.table:
-            write_table(key, plan.table)
         self.recipe = plan.way.applied(self.recipe)
         return plan
 
@@ -294,7 +248,7 @@ class Trainer:
                         self._watch.validation(record.validation["loss"])
                     if history.add(record, self.monitor, maximize=self.maximize):
                         with self._weights_to_keep(run):
-                            run.best = _copied(self.network)
+                            run.best = copied(self.network)
                         labels += ["best"] * self.recipe.keep_best
                     if self.recipe.keep_every and (record.epoch + 1) % self.recipe.keep_every == 0:
                         labels.append(f"epoch{record.epoch + 1}")
@@ -338,7 +292,7 @@ class Trainer:
         while True:
             parts = self.recipe.accumulate
             try:
-                yield from self._records(run, run.history.planned, run.position)
+                yield from self._records(run, run.history.planned)
                 return
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -374,16 +328,16 @@ class Trainer:
             self.network.load_state_dict(run.best)
             return
         with self._weights_to_keep(run):
-            kept = _copied(self.network)
+            kept = copied(self.network)
         self.network.load_state_dict(kept)
 
-    def _records(self, run: Progress, epochs: int, position: Position) -> Iterator[StepRecord | EpochRecord]:
+    def _records(self, run: Progress, epochs: int) -> Iterator[StepRecord | EpochRecord]:
         return train(
             run.players,
             run.batches,
             epochs=epochs,
             seed=self.seed,
-            position=position,
+            position=run.position,
             validate=None if run.held_out is None else lambda epoch: self._validate(run),
             device=self.device,
             precision=self.recipe.precision if self._players is not None else "float32",  # else: see _forward
@@ -608,172 +562,45 @@ class Trainer:
 
     # Trials, undone when they have been measured.
 
-    def _attends(self, batches: Batches, plain: Way) -> bool:
-        """Whether the network, on a CPU, computes attention by the function of PyTorch that knows several ways."""
-        if self.device.type != "cpu" or self._players is not None:
-            return False
-        try:
-            with _Attention() as attention:
-                self._rehearse(batches, plain, 1, math.inf)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return False
-        return bool(attention.asked)
-
-    def _rehearse(self, batches: Batches, way: Way, steps: int, limit: float) -> Rehearsal:
-        """Some steps of a way on the real network and batches, timed and then undone."""
-        recipe, seconds, losses = self.recipe, list[float](), list[float]()
+    @contextmanager
+    def _trial(self, batches: Batches, way: Way, steps: int) -> Iterator[Iterator[float]]:
+        """The losses of some steps of a way on the real network and batches."""
+        recipe = self.recipe
         self.recipe = way.applied(recipe)
         try:
             with machine_set(self.recipe, self.device):
                 self._place_network()
                 self.network.train()
                 run = self._begin(self._prepared_ahead(batches), None)
-                with self._undone(run.players):
-                    then, computing = time.perf_counter(), time.process_time()
-                    records = self._records(run, epochs=-(-steps // len(batches)), position=Position())
-                    for record in records:
-                        if isinstance(record, StepRecord) and record.player == run.players[-1].name:
-                            now = time.perf_counter()
-                            seconds.append(now - then)
-                            losses.append(record.loss)
-                            then = now
-                        if len(seconds) >= steps or sum(seconds) > limit:
-                            break
-                    computing = time.process_time() - computing
+                with undone(self.network, run.players):
+                    records, last = self._records(run, epochs=-(-steps // len(batches))), run.players[-1].name
+                    yield (r.loss for r in records if isinstance(r, StepRecord) and r.player == last)
         finally:
             self.recipe = recipe
             self._place_network()
-        busy = computing / (sum(seconds) * max(way.threads, 1)) if self.device.type == "cpu" else 1.0
-        return Rehearsal(seconds, losses, busy)
-
-    @contextmanager
-    def _undone(self, players: Sequence[Player]) -> Iterator[None]:
-        """Whatever is trained inside, weights and optimizers are afterwards as they were."""
-        weights = _copied(self.network)
-        optimizers = [copy.deepcopy(player.optimizer.state_dict()) for player in players]
-        norms = [list(player.clipping.recent) if player.clipping else [] for player in players]
-        try:
-            yield
-        finally:
-            self.network.load_state_dict(weights)
-            for player, state, recent in zip(players, optimizers, norms, strict=True):
-                player.optimizer.load_state_dict(state)
-                if player.clipping:
-                    player.clipping.recent[:] = recent
-                for parameter in player.network.parameters():
-                    parameter.grad = None
 
     def _plan_epochs(self, run: Progress) -> None:
         """Cut the epochs to the time there is, by some steps and a validation that are then undone."""
         began = time.monotonic()
         trial = self._begin(run.batches, run.held_out)
-        steps: list[tuple[float, int]] = []  # when, and how many steps were done
-        with self._undone(trial.players):
-            for record in self._records(trial, 1, trial.position):
-                self._stop_if_asked()
-                steps.append((time.monotonic(), trial.position.step))
-                (enough,) = self.processes.any(len(steps) > 5 and steps[-1][0] - began > TRIAL * self.recipe.time)
-                if enough or record.progress == 1.0:
-                    break
-            settled = steps[len(steps) // 4 :]  # the first ones fill caches and allocators
-            (start, first), (end, last) = settled[0], settled[-1]
-            a_step = (end - start) / (last - first) if last > first else (end - began) / last
-            validating = time.monotonic()
-            if run.held_out is not None:
-                self._validate(trial)
-            an_epoch = a_step * len(run.batches) + time.monotonic() - validating
-
-        run.history.seconds, an_epoch = self.processes.agreed([time.monotonic() - began, an_epoch])
-        fitting = int(MARGIN * (self.recipe.time - run.history.seconds) / an_epoch)
-        run.history.planned = min(max(fitting, 1), self.recipe.epochs)
-        run.players = self._build_players(run.batches, run.history)
-        if run.history.planned < self.recipe.epochs:
-            run.history.findings.append(
-                Finding(
-                    rule="epochs-cut",
-                    severity="info",
-                    title=f"{run.history.planned} epochs fit into {self.recipe.time:.0f} s",
-                    evidence={
-                        "epochs": run.history.planned,
-                        "asked": self.recipe.epochs,
-                        "seconds_each": an_epoch,
-                    },
-                    meaning="The learning rate schedule was made for so many epochs; "
-                    "a repeat with this number and no time limit gives the same result.",
-                    remedy=Remedy(
-                        "give more time", {"training.time": math.ceil(self.recipe.epochs * an_epoch / MARGIN)}
-                    ),
-                )
+        with undone(self.network, trial.players):
+            an_epoch = seconds_of_an_epoch(
+                trial,
+                self._records,
+                self._validate,
+                self.processes,
+                began=began,
+                limit=self.recipe.time,
+                stop_if_asked=self._stop_if_asked,
             )
-
-
-@contextmanager
-def batch_norms_kept(network: nn.Module) -> Iterator[None]:
-    """Whatever happens to the statistics of batch norms, they are afterwards as they were."""
-    before = [
-        (buffer, buffer.clone())
-        for norm in network.modules()
-        if isinstance(norm, BATCH_NORMS)
-        for buffer in norm.buffers()
-    ]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode; afterwards each in the mode it was in (a frozen one stays frozen)."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def _check(recipe: TrainingRecipe) -> None:
-    """Refuse what a recipe cannot mean.
-
-    Raises:
-        RecipeError: naming the field and the values it may have.
-    """
-    hints = get_type_hints(TrainingRecipe)
-    for name, hint in hints.items():
-        value = getattr(recipe, name)
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            raise RecipeError(f'there is no {name} "{value}"', nearest(str(value), get_args(hint)))
-    if recipe.epochs < 1 or recipe.batch_size < 0 or recipe.accumulate < 1:
-        raise RecipeError(
-            f"epochs is {recipe.epochs}, batch_size {recipe.batch_size}, accumulate {recipe.accumulate}",
-            "give at least 1 of each; a batch_size of 0 takes all rows",
-        )
-    if not 0.0 <= recipe.clip_percentile < 100.0:
-        raise RecipeError(f"clip_percentile is {recipe.clip_percentile}", "give a number from 0 (off) to below 100")
+        run.history.seconds, an_epoch = self.processes.agreed([time.monotonic() - began, an_epoch])
+        cut_epochs(run.history, self.recipe, an_epoch)
+        run.players = self._build_players(run.batches, run.history)
 
 
 def _in_short(error: BaseException) -> str:
     """The first line of an error, without the place in PyTorch's sources."""
     return (str(error).splitlines() or [type(error).__name__])[0].rpartition("] . ")[2]
-
-
-class _Attention(TorchFunctionMode):
-    """Notes whether attention is asked for."""
-
-    asked: bool = False
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.asked |= function in (F.scaled_dot_product_attention, F.multi_head_attention_forward)
-        return function(*args, **(kwargs or {}))
-
-
-def _copied(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def _tensors(rows: Rows) -> tuple[Tensor, ...]:
