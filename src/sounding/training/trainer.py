@@ -508,9 +508,12 @@ class Trainer:
     @contextmanager
     def _watched(self, run: Progress) -> Iterator[None]:
         """The watch looks on: not yet at compiled steps, which call no hooks, nor at several processes."""
+        self.flow: dict[str, Any] = {}
+        """What it measured of each layer, as plain JSON values, from the epoch on with which it `began`."""
         if not self.recipe.watch or self.recipe.compile or self.processes.count > 1:
             yield
             return
+        began = run.position.epoch + run.position.step / len(run.batches)
         models = {player.name: player.network for player in run.players}
         self._watch = watch(
             models, {player.name: player.optimizer for player in run.players}, say=self._say, sparing=True
@@ -519,6 +522,7 @@ class Trainer:
             with self._watch:
                 yield
         finally:
+            self.flow = {"began": began, **self._watch.flow()}
             self.findings, self._watch = self._watch.findings, None
 
     @contextmanager

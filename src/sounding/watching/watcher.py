@@ -17,6 +17,7 @@ from sounding.errors import UserError
 from sounding.finding import Finding
 from sounding.watching import probes
 from sounding.watching.experiments import Laboratory, apart
+from sounding.watching.flow import flow_of
 from sounding.watching.graph import Graph, named_parameters
 from sounding.watching.rule import Rule
 from sounding.watching.rules import RULES, in_order
@@ -130,6 +131,11 @@ class Watch:
     def findings(self) -> list[Finding]:
         """All findings: errors before warnings before the rest, and causes before what follows from them."""
         return in_order(self._found)
+
+    def flow(self) -> dict[str, Any]:
+        """How gradients, updates and activations went in each layer: plain JSON values, by player as `flow_of` says."""
+        players = {name: flow_of(seen) for name, seen in self.players.items()}
+        return {"looked_for": self._asked, "players": players}
 
     def loss(self, value: Tensor | float) -> None:
         """Tell the loss of the coming step, where no backward pass shows it."""

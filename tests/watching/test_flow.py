@@ -1,0 +1,135 @@
+"""How layers went over time, as numbers: against what the loop itself can measure."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from programs import blobs, perceptron
+from torch import nn
+from torch.nn import functional as F
+
+from sounding.watching import watch
+from sounding.watching.flow import MOST_ROWS, rows_of
+
+
+def whole(tensors):
+    return torch.cat([tensor.flatten() for tensor in tensors]).norm().item()
+
+
+def test_gradients_and_updates_are_those_of_the_layers():
+    torch.manual_seed(0)
+    model, (x, y) = perceptron(8, 16, 3), blobs(32)
+    layers = {"0": model[0], "2": model[2]}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gradients, updates = {name: [] for name in layers}, {name: [] for name in layers}
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            before = {name: [p.detach().clone() for p in layer.parameters()] for name, layer in layers.items()}
+            for name, layer in layers.items():
+                gradients[name].append(whole(p.grad for p in layer.parameters()))
+            optimizer.step()
+            for name, layer in layers.items():
+                change = whole(p.detach() - old for p, old in zip(layer.parameters(), before[name], strict=True))
+                updates[name].append(change / whole(before[name]))
+    flow = w.flow()["players"]["model"]
+    assert (flow["done"], flow["steps"], flow["modules"]) == (3, [1, 2, 3], 2)
+    assert [layer["name"] for layer in flow["layers"]] == list(layers)
+    for layer in flow["layers"]:
+        assert layer["gradient"] == pytest.approx(gradients[layer["name"]], rel=1e-5)
+        assert layer["update"] == pytest.approx(updates[layer["name"]], rel=1e-3)
+
+
+def test_zeros_dead_units_and_saturation_are_those_of_the_activations():
+    torch.manual_seed(0)
+    model, (x, y) = perceptron(8, 16, 3), blobs(256)
+    model.insert(3, nn.Tanh())
+    with torch.no_grad():
+        model[0].weight[:4], model[0].bias[:4] = 0, -1  # a quarter of the units is dead
+        model[2].bias[:2] = torch.tensor([50.0, -50.0])  # two of three are saturated
+        model[2].weight[2] *= 0
+        model[2].bias[2] = 0.1
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    zeros = []
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(3):
+            optimizer.zero_grad()
+            zeros.append((model[1](model[0](x)) == 0).float().mean().item())
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    relu, tanh = w.flow()["players"]["model"]["activations"]
+    assert (relu["layer"], relu["kind"], tanh["layer"], tanh["kind"]) == ("0", "relu", "2", "tanh")
+    assert relu["zeros"] == pytest.approx(zeros)
+    assert relu["dead"] == [None, 0.25, 0.25]  # of 256 examples it is not known yet
+    assert tanh["saturated"] == pytest.approx([2 / 3] * 3)
+    assert tanh["dead"] == [None] * 3
+
+
+def test_what_is_not_finite_or_not_there_is_none_in_strict_json():
+    model, (x, y) = perceptron(8, 16, 3), blobs(32)
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.SGD(model[2].parameters(), lr=1e-3)
+    with watch(model, optimizer, say=None) as w:
+        for weight in (1.0, math.inf):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            model[2].bias.grad *= weight
+            optimizer.step()
+    flow = w.flow()
+    json.dumps(flow, allow_nan=False)
+    (layer,) = flow["players"]["model"]["layers"]
+    assert layer["name"] == "2"
+    assert layer["update"][0] is not None
+    assert layer["update"][1] is None
+
+
+def test_the_rows_of_a_deep_network_are_few_and_hold_all_of_its_gradient():
+    torch.manual_seed(0)
+    model, (x, y) = perceptron(*[8] * 100, 3), blobs(32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with watch(model, optimizer, say=None) as w:
+        F.cross_entropy(model(x), y).backward()
+        everything = whole(p.grad for p in model.parameters())
+        optimizer.step()
+    flow = w.flow()["players"]["model"]
+    assert flow["modules"] == 100
+    assert MOST_ROWS / 2 < len(flow["layers"]) <= MOST_ROWS
+    assert len(flow["activations"]) <= MOST_ROWS
+    assert math.hypot(*(layer["gradient"][0] for layer in flow["layers"])) == pytest.approx(everything, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("modules", "rows", "first"),
+    [
+        (["a", "b.c.d"], 2, "a"),
+        ([f"blocks.{i}.{part}" for i in range(30) for part in "qkv"], 30, "blocks.0"),
+        ([f"body.layers.{i}.{part}" for i in range(60) for part in "qkv"], 30, "body.layers.0 … 1"),
+        ([str(i) for i in range(99)], 33, "0 … 2"),
+        ([], 0, None),
+    ],
+)
+def test_neighbours_share_a_row_under_the_name_of_what_holds_them(modules, rows, first):
+    known = rows_of(modules, 40)
+    assert list(known) == modules
+    assert len(set(known.values())) == rows
+    assert next(iter(known.values()), None) == first
+
+
+def test_players_have_their_own_layers_under_their_own_names():
+    models = {"generator": perceptron(8, 16, 3), "discriminator": perceptron(8, 4, 3)}
+    optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.1) for name, model in models.items()}
+    x, y = blobs(32)
+    with watch(models, optimizers, say=None) as w:
+        for name, model in models.items():
+            F.cross_entropy(model(x), y).backward()
+            optimizers[name].step()
+    flow = w.flow()
+    assert list(flow["players"]) == ["generator", "discriminator"]
+    for player in flow["players"].values():
+        assert [layer["name"] for layer in player["layers"]] == ["0", "2"]
+        assert [one["layer"] for one in player["activations"]] == ["0"]
+    assert "gradients that explode" in flow["looked_for"]
