@@ -94,6 +94,43 @@ def check(
     return prepare(source, _asked(target, settings), test=test)
 
 
+def check_run(folder: str | Path) -> dict[str, Any]:
+    """What the data checks and the watch found in a run; where it is not finished, what they found so far.
+
+    Returns: plain JSON values: `run`, whether it is `finished`, its `epochs`, the `findings`, and of the watch how many
+             `steps` it saw and how many of them it `looked_at` closely, none where it did not look on or is not done.
+
+    Raises:
+        UserError: if there is no run in the folder.
+    """
+    folder = Path(folder)
+    if not is_run(folder):
+        raise UserError("there is no run here", "give the folder of a run", file=folder)
+    if not (folder / "results.json").is_file():
+        events = list(Events(folder))
+        found = [{key: event[key] for key in event if key != "kind"} for event in events if event["kind"] == "finding"]
+        findings = [finding for i, finding in enumerate(found) if finding not in found[:i]]  # resuming tells them again
+        epochs = max((event["epoch"] + 1 for event in events if event["kind"] == "epoch"), default=0)
+        players, finished = {}, False
+    else:
+        results = Run(folder).results
+        findings, epochs, finished = results["findings"], results["epochs"], True
+        players = results.get("flow", {}).get("players", {})
+    return {
+        "run": str(folder),
+        "finished": finished,
+        "epochs": epochs,
+        "steps": sum(player["done"] for player in players.values()) if players else None,
+        "looked_at": sum(len(player["steps"]) for player in players.values()) if players else None,
+        "findings": findings,
+    }
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a run lives, or began, in a folder; the model that it left is none."""
+    return (Path(folder) / "recipe.toml").is_file() and not (Path(folder) / "manifest.json").is_file()
+
+
 def _asked(target: str | Sequence[str] | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     asked = dict(settings or {})
     if target is not None:
@@ -173,6 +210,7 @@ def _train(
     results = gather(prepared, network, history, predictions, baselines, judgement, run=folder, environment=facts)
     speed = speed_of(network, task.loss, batches, history, recipe.training)
     results["speed"] = {"operations_per_second": speed.reached, "peak": speed.peak, "fraction": speed.fraction}
+    results["flow"] = trainer.flow
     results["seconds"] = round(time.perf_counter() - started, 2)
     _ship(prepared, network, results, folder / "model")
     write_text(folder / "results.json", json.dumps(results))

@@ -33,6 +33,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sounding.finding import Finding, Remedy
 from sounding.recipe import Recipe
+from sounding.watching import watch
 
 Results = dict[str, Any]
 
@@ -329,6 +330,7 @@ def _train(
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=epochs)
     history, best, started = [], (float("inf"), 0, {}), time.perf_counter()
+    watched = watch(network, optimizer, say=None, sparing=True).__enter__()
     for epoch in range(1, epochs + 1):
         network.train()
         losses = []
@@ -361,6 +363,7 @@ def _train(
             }
         )
         schedule.step()
+    watched.__exit__(None, None, None)
     network.load_state_dict(best[2])
     with torch.no_grad():
         answers = network(inputs).numpy()
@@ -378,6 +381,7 @@ def _train(
         "seconds": time.perf_counter() - started,
         "epochs": epochs,
         "history": history,
+        "flow": {"began": 0, **watched.flow()},
         "best_epoch": best[1],
         "network_summary": layers,
         "environment": {

@@ -15,6 +15,7 @@ from sounding.errors import DataError
 from sounding.report import render, write_report
 from sounding.report.page import is_picture
 from sounding.report.sections import SECTIONS
+from sounding.report.words import number
 
 Results = dict[str, Any]
 RUNS = ("digits", "tumours", "diabetes")
@@ -86,6 +87,90 @@ def test_the_gravest_finding_comes_first(tumours: Results) -> None:
     order = [text.index(title) for title in ("alone gives diagnosis away", "57 rows measure", "say nearly the same")]
     assert order == sorted(order)
     assert "--set data.test=0.3" in text
+
+
+def test_what_the_watch_saw_of_each_layer_is_drawn(digits: Results) -> None:
+    page = Page(render(digits))
+    (player,) = digits["flow"]["players"].values()
+    assert page.tags.count("section") == len(page.ids())
+    for title in ("Gradient", "Update", "Zeros after ReLU", "Dead units"):
+        assert title in page.text
+    assert "Saturated" not in page.text  # there is no tanh nor sigmoid
+    first = player["layers"][0]
+    assert f"{first['name']}, step {player['steps'][-1]}: {number(first['gradient'][-1])}" in page.text
+    assert f"{first['name']}: {number(first['update'][0])} at first" in page.text
+
+
+def test_a_run_without_findings_says_what_was_looked_for(digits: Results) -> None:
+    text = " ".join(Page(render(digits)).text.split())
+    (player,) = digits["flow"]["players"].values()
+    looked, faults = len(player["steps"]), digits["flow"]["looked_for"]
+    assert (
+        f"The watch saw {player['done']} steps, {looked} of them closely, and found none of the {len(faults)}" in text
+    )
+    assert all(fault in text for fault in faults)
+
+
+def watched(results: Results, *steps: int, **evidence: Any) -> Results:
+    found = [
+        {"rule": "numerics", "severity": "warning", "title": f"trouble {step}", "evidence": {"step": step, **evidence}}
+        for step in steps
+    ]
+    return {**results, "findings": [*results["findings"], *found]}
+
+
+def events(results: Results) -> list[str]:
+    return re.findall(r"<li class=\"warning\">(.*?)</li>", render(results))
+
+
+def test_warnings_of_the_watch_stand_in_the_epoch_in_which_they_arose(digits: Results) -> None:
+    assert events(digits) == []
+    assert events(watched(digits, 480, 1, 12, 13)) == [  # of 40 epochs with 12 steps each
+        "epoch 1, warning: trouble 1",
+        "epoch 1, warning: trouble 12",
+        "epoch 2, warning: trouble 13",
+        "epoch 40, warning: trouble 480",
+    ]
+    text = Page(render(watched(digits, 480, 1))).text
+    assert "2 findings above" in text
+    assert "and found none of" not in text
+
+
+def test_a_run_that_was_resumed_counts_steps_from_there(digits: Results) -> None:
+    (player,) = digits["flow"]["players"].values()
+    resumed = {"began": 30, "players": {"network": {**player, "done": 120}}}
+    assert events(watched({**digits, "flow": resumed}, 1, 120)) == [
+        "epoch 31, warning: trouble 1",
+        "epoch 40, warning: trouble 120",
+    ]
+
+
+def test_several_players_have_pictures_of_their_own(digits: Results) -> None:
+    (player,) = digits["flow"]["players"].values()
+    players = {"generator": {**player, "done": 480}, "discriminator": {**player, "done": 960}}
+    both = {**digits, "flow": {"began": 0, "players": players}}
+    text = Page(render(both)).text
+    assert text.index("generator") < text.index("discriminator")
+    assert events(watched(both, 24, player="discriminator")) == ["epoch 1, warning: trouble 24"]
+    assert events(watched(both, 24, player="generator")) == ["epoch 2, warning: trouble 24"]
+
+
+def test_a_network_with_more_layers_than_rows_says_so(digits: Results) -> None:
+    (player,) = digits["flow"]["players"].values()
+    rows = len(player["layers"])
+    large = {**digits, "flow": {"players": {"network": {**player, "modules": 161}}}}
+    assert f"161 layers share {rows} rows" in Page(render(large)).text
+    assert "share" not in Page(render(digits)).text.partition("Layer by layer")[2].partition("Mistakes")[0].replace(
+        "The share", ""
+    )
+
+
+@pytest.mark.parametrize("flow", [None, {}, {"players": {}}, {"players": {"network": {"done": 0, "steps": []}}}])
+def test_runs_that_were_not_watched_get_a_page_without_layers(digits: Results, flow: Any) -> None:
+    old = {key: value for key, value in digits.items() if key != "flow"} | ({} if flow is None else {"flow": flow})
+    page = Page(render(watched(old, 3)))
+    assert "layers" not in page.ids()
+    assert "learning" in page.ids()
 
 
 def test_sections_without_values_are_left_out(digits: Results, diabetes: Results, recipe_toml: str) -> None:

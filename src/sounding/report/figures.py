@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sounding.report.svg import PERCENT, Scale, element, evenly, svg, thin
-from sounding.report.words import is_interval, is_number, number, percent, plural, shorten, visible
+from sounding.report.words import ending, is_interval, is_number, number, percent, plural, shorten, visible
 
 WIDTH = 400
 LETTER = 6.6
@@ -25,6 +25,10 @@ MOST_POINTS = 400
 MOST_PROBES = 120
 """Places of a chart that answer to the pointer."""
 MOST_DOTS = 1500
+MOST_ROWS, MOST_STEPS = 40, 40
+"""Of a map over time."""
+NAMES, DECADES = 150.0, 6
+"""Room for the names of its rows; powers of ten that its shades tell apart."""
 MOST_CLASSES = 100
 """A larger confusion matrix shows only the classes with the most mistakes."""
 
@@ -47,6 +51,16 @@ class Line:
         )
 
 
+@dataclass(frozen=True)
+class Event:
+    """Something that happened at a position of a chart: its number, its severity, and what it was."""
+
+    position: float
+    number: int
+    severity: str
+    said: str
+
+
 def line_chart(
     title: str,
     positions: Sequence[float],
@@ -59,11 +73,13 @@ def line_chart(
     show: Callable[[Any], str] = number,
     ticks: Mapping[str, Any] | None = None,
     height: float = 250,
+    events: Sequence[Event] = (),
 ) -> Markup:
     """Lines over common positions, with one position marked; a pointer held over it reads out the values.
 
-    show:   how a value is written when it is read out.
-    ticks:  how the values of the axis are written: keywords of `Scale.ticks`.
+    show:    how a value is written when it is read out.
+    ticks:   how the values of the axis are written: keywords of `Scale.ticks`.
+    events:  what happened meanwhile, in order: each is a numbered badge on a line of its own.
     """
     values = [value for line in lines for value in line.values if is_number(value)]
     top, bottom, right = 30.0, height - 40, WIDTH - 12.0
@@ -84,8 +100,31 @@ def line_chart(
         here = [v for p, v in zip(positions, line.values, strict=True) if p == mark and is_number(v)]
         if mark is not None and here:
             parts.append(element("circle", cx=x(mark), cy=y(here[0]), r=4, class_=f"dot {line.class_}"))
-    parts += _probes(positions, lines, x, y, x_label, show)
-    return svg(title, " ".join(map(str, lines)), WIDTH, height, *parts)
+    parts += [*_probes(positions, lines, x, y, x_label, show), *_events(events, x, top, bottom)]
+    said = [*map(str, lines), *(f"At {x_label} {number(e.position)}, {e.severity}: {e.said}." for e in events)]
+    return svg(title, " ".join(said), WIDTH, height, *parts)
+
+
+def _events(events: Sequence[Event], x: Scale, top: float, bottom: float) -> list[Markup]:
+    """A line for each event, and on it a badge with its number, below those that it would cover."""
+    lines, badges = [], []
+    taken: list[tuple[float, int]] = []
+    for event in events:
+        at = x(event.position)
+        row = next(row for row in range(len(events)) if all(row != r or abs(at - other) > 17 for other, r in taken))
+        taken.append((at, row))
+        y = top + 10 + 18 * row
+        lines.append(element("line", x1=at, x2=at, y1=top, y2=bottom, class_=f"event {event.severity}"))
+        badges.append(
+            element(
+                "g",
+                element("title", f"{event.severity}: {event.said}"),
+                element("circle", cx=at, cy=y, r=8.0),
+                element("text", event.number, x=at, y=y + 4, class_="middle"),
+                class_=f"badge {event.severity}",
+            )
+        )
+    return [*lines, *badges]
 
 
 def spans_widely(lines: Sequence[Line]) -> bool:
@@ -306,6 +345,110 @@ def heat_map(labels: Sequence[Any], counts: Sequence[Sequence[Any]]) -> Markup:
     everything = sum(value for line in counts for value in line if is_number(value))
     said = f"{len(names)} classes; {number(right_ones)} of {number(everything)} on the diagonal, where both agree."
     return svg("Confusion matrix", said, WIDTH, bottom + (tall if limit else 6) + 6, *parts)
+
+
+def time_map(
+    title: str,
+    rows: Sequence[tuple[str, Sequence[Any]]],
+    columns: Sequence[Any],
+    *,
+    x_label: str,
+    show: Callable[[Any], str] = number,
+    logarithmic: bool = False,
+    class_: str = "hit",
+) -> Markup:
+    """Values of many rows over time, each a cell whose shade tells its size; missing ones leave the paper bare.
+
+    rows:         the name and the values of each; rows and columns beyond what can be seen are left out evenly.
+    logarithmic:  shades follow the logarithm, and exact zeros have a colour of their own; else values are fractions.
+    """
+    rows = [rows[i] for i in evenly(len(rows), MOST_ROWS)]
+    kept = evenly(len(columns), MOST_STEPS)
+    positive = [v for _, values in rows for v in values if is_number(v) and v > 0]
+    scale = _decades(positive) if logarithmic else Scale(0, 1, 0.06, 1)
+    height, size = (18.0, 12.0) if len(rows) <= 14 else (12.0, 10.0)
+    letter = LETTER * size / 12
+    names = [ending(name, int(NAMES / letter)) for name, _ in rows]
+    left, top, right = 10 + letter * max((len(name) for name in names), default=1), 30.0, WIDTH - 4.0
+    bottom, width = top + height * len(rows), (right - left) / max(1, len(kept))
+    parts: list[Markup] = []
+    zeros = False
+    for i, ((whole, values), name) in enumerate(zip(rows, names, strict=True)):
+        y, cells = top + height * i, []
+        for place, column in enumerate(kept):
+            value: Any = values[column] if column < len(values) else None
+            if not is_number(value):
+                continue
+            nothing = logarithmic and value <= 0
+            zeros |= nothing
+            cells.append(
+                element(
+                    "rect",
+                    element("title", f"{whole}, {x_label} {number(columns[column])}: {show(value)}"),
+                    x=left + width * place,
+                    y=y,
+                    width=width - 0.5,
+                    height=height - 1,
+                    fill_opacity=None if nothing else f"{scale(value):.2f}",
+                    class_="nothing" if nothing else None,
+                )
+            )
+        label = element("text", name, x=left - 6, y=y + height / 2 + 4, class_="tick end", font_size=size)
+        parts += [label, element("g", *cells, class_=class_)]
+    narrowest = (right - NAMES) / max(1, len(kept))  # by which steps are told does not hang on the names
+    every = math.ceil((LETTER * max((len(number(c)) for c in columns), default=1) + 4) / narrowest)
+    for place in range(0, len(kept), every):
+        words = number(columns[kept[place]])
+        parts.append(element("text", words, x=left + width * (place + 0.5), y=bottom + 14, class_="tick middle"))
+    parts.append(element("text", x_label, x=(left + right) / 2, y=bottom + 31, class_="axis middle"))
+    parts += _shades(scale, show, class_, right, zeros)
+    said = " ".join(_told(name, values, show) for name, values in rows)
+    return svg(title, said, WIDTH, bottom + 38, *parts)
+
+
+def _decades(positive: Sequence[float]) -> Scale:
+    """From shades to whole powers of ten, three to six of them: smaller differences are no cause for alarm."""
+    low, high = (min(positive), max(positive)) if positive else (1.0, 1.0)
+    last = math.ceil(math.log10(high))
+    first = max(min(math.floor(math.log10(low)), last - 3), last - DECADES)
+    return Scale(10.0**first, 10.0**last, 0.06, 1, logarithmic=True)
+
+
+def _shades(scale: Scale, show: Callable[[Any], str], class_: str, right: float, zeros: bool) -> list[Markup]:
+    """The key of a map: what the lightest and the darkest shade stand for."""
+    low, high = (_power(scale.low), _power(scale.high)) if scale.logarithmic else (show(0.0), show(1.0))
+    end, size = right - LETTER * len(high) - 9, 11.0
+    start = end - 6 * size
+    parts = [
+        element("text", high, x=right, y=14, class_="tick end"),
+        element("text", low, x=start - 6, y=14, class_="tick end"),
+        element(
+            "g",
+            *(
+                element(
+                    "rect", x=start + size * i, y=5.0, width=size, height=size, fill_opacity=f"{0.06 + 0.188 * i:.2f}"
+                )
+                for i in range(6)
+            ),
+            class_=class_,
+        ),
+    ]
+    if zeros:
+        at = start - 6 - LETTER * (len(low) + 8)
+        parts += [
+            element("rect", x=at - size - 4, y=5.0, width=size, height=size, class_="nothing"),
+            element("text", "zero", x=at, y=14, class_="tick"),
+        ]
+    return parts
+
+
+def _power(value: float) -> str:
+    return number(value, 1) if 1e-3 <= value <= 1e3 else f"1e{math.log10(value):.0f}".replace("-", "−")
+
+
+def _told(name: str, values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    finite = [value for value in values if is_number(value)]
+    return f"{name}: {show(finite[0])} at first, {show(finite[-1])} at last." if finite else f"{name}: no values."
 
 
 def calibration_chart(bins: Sequence[Mapping[str, Any]]) -> Markup:

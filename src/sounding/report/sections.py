@@ -6,13 +6,14 @@ where the run has nothing for it, and the page leaves the section out.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sounding.report import figures, words
-from sounding.report.figures import Line, Measured
+from sounding.report.figures import Event, Line, Measured
 from sounding.report.svg import PERCENT, evenly
 
 Results = Mapping[str, Any]
@@ -198,7 +199,8 @@ def learning(results: Results, recipe_toml: str) -> Values | None:
         if not present:
             return None
         chart = figures.line_chart(title, epochs, present, x_label="epoch", **options)
-        return {"title": title, "lines": present if len(present) > 1 else [], "chart": chart}
+        told = options.get("events", ())
+        return {"title": title, "lines": present if len(present) > 1 else [], "chart": chart, "events": told}
 
     marked: Values = {"mark": best, "mark_label": f"best: epoch {words.number(best)}"} if best in epochs else {}
     rates = [record.get("learning_rate") for record in history]
@@ -206,9 +208,9 @@ def learning(results: Results, recipe_toml: str) -> Values | None:
         Line("training", [record.get("train_loss") for record in history], "second"),
         Line("validation", validation("loss")),
     ]
-    wide = figures.spans_widely(losses)
+    wide, events = figures.spans_widely(losses), _events(results, epochs)
     charts = [
-        drawn("Loss, on a logarithmic scale" if wide else "Loss", losses, logarithmic=wide, **marked),
+        drawn("Loss, on a logarithmic scale" if wide else "Loss", losses, logarithmic=wide, events=events, **marked),
         drawn(
             words.sentence(f"{words.metric_name(metric)} on validation rows"),
             [Line(words.metric_name(metric), validation(metric))],
@@ -251,6 +253,127 @@ def _best(history: Sequence[Results], best: Any, metric: str) -> Values | None:
     if words.is_number(_of(record, "validation").get(metric)):
         measured.append((words.metric_name(metric), words.score(metric, _of(record, "validation").get(metric))))
     return {"epoch": best, "of": len(history), "measured": measured}
+
+
+def _events(results: Results, epochs: Sequence[Any]) -> list[Event]:
+    """What the watch warned of, as it arose, and in which epoch that was."""
+    flow = _of(results, "flow")
+    began, players = flow.get("began"), _of(flow, "players")
+    found = []
+    for finding in _warnings(results):
+        step = _of(finding, "evidence")["step"]
+        player = _of(finding, "evidence").get("player") or next(iter(players), "")
+        done = _of(players, player).get("done")
+        if words.is_number(began) and words.is_number(done) and done:
+            epoch = math.ceil(began + step * (epochs[-1] - began) / done - 1e-9)
+            found.append((step, min(max(epoch, epochs[0]), epochs[-1]), finding))
+    found.sort(key=lambda one: one[0])
+    return [
+        Event(epoch, number, finding["severity"], str(finding.get("title", "")))
+        for number, (_, epoch, finding) in enumerate(found, start=1)
+    ]
+
+
+def _warnings(results: Results) -> list[Results]:
+    """The warnings and errors of the watch: of all checks, it alone goes by steps."""
+    return [
+        finding
+        for finding in results.get("findings") or []
+        if finding.get("severity") in {"error", "warning"} and words.is_number(_of(finding, "evidence").get("step"))
+    ]
+
+
+def layers(results: Results, recipe_toml: str) -> Values | None:
+    """How gradients, updates and activations went in each layer, as far as the watch looked."""
+    flow, warnings = _of(results, "flow"), _warnings(results)
+    players = {name: _of(player) for name, player in _of(flow, "players").items() if _of(player).get("done")}
+    if not players:
+        return None
+    return {
+        "players": [
+            {"name": name if len(players) > 1 else "", "charts": _maps(player), "notes": _merged(player)}
+            for name, player in players.items()
+        ],
+        "steps": words.plural(sum(player["done"] for player in players.values()), "step"),
+        "looked": words.number(sum(len(player.get("steps") or []) for player in players.values())),
+        "looked_for": [str(fault) for fault in flow.get("looked_for") or []],
+        "found": words.plural(len(warnings), "finding") if warnings else "",
+    }
+
+
+def _maps(player: Results) -> list[Values]:
+    """The pictures of one player; those without a value are left out."""
+    steps = player.get("steps") or []
+    of_layers, of_activations = player.get("layers") or [], player.get("activations") or []
+
+    def share(value: Any) -> str:
+        return words.percent(value, 0)
+
+    def drawn(title: str, note: str, rows: Sequence[tuple[str, Any]], **options: Any) -> Values | None:
+        present = [(name, values) for name, values in rows if any(map(words.is_number, values or []))]
+        if not present:
+            return None
+        return {
+            "title": title,
+            "note": note,
+            "chart": figures.time_map(title, present, steps, x_label="step", **options),
+        }
+
+    def named(key: str) -> list[tuple[str, Any]]:
+        return [(str(layer.get("name") or "network"), layer.get(key)) for layer in of_layers]
+
+    def after(key: str, kinds: set[str]) -> list[tuple[str, Any]]:
+        return [
+            (str(one.get("layer") or "network"), one.get(key)) for one in of_activations if one.get("kind") in kinds
+        ]
+
+    maps = [
+        drawn(
+            "Gradient",
+            "The norm for each layer, before clipping. Where it fades towards the first layers, these hardly learn.",
+            named("gradient"),
+            logarithmic=True,
+        ),
+        drawn(
+            "Update",
+            "The norm of what a step changes, relative to that of the weights. About a thousandth is usual.",
+            named("update"),
+            logarithmic=True,
+        ),
+        drawn(
+            "Zeros after ReLU",
+            "The share of what comes out; half of it is usual.",
+            after("zeros", {"relu"}),
+            show=share,
+        ),
+        drawn(
+            "Dead units",
+            "The share of units after a ReLU that were zero for hundreds of examples on end. No gradient passes these.",
+            after("dead", {"relu"}),
+            show=share,
+            class_="miss",
+        ),
+        drawn(
+            "Saturated",
+            "The share of what comes out of tanh and sigmoid at their flat ends, which hardly let a gradient pass.",
+            after("saturated", {"tanh", "sigmoid"}),
+            show=share,
+            class_="miss",
+        ),
+    ]
+    return [one for one in maps if one]
+
+
+def _merged(player: Results) -> list[str]:
+    """What the pictures leave out."""
+    notes = []
+    rows, steps = len(player.get("layers") or []), len(player.get("steps") or [])
+    modules: Any = player.get("modules")
+    if words.is_number(modules) and modules > rows:
+        notes.append(f"{words.plural(modules, 'layer')} share {words.plural(rows, 'row')}.")
+    if steps > figures.MOST_STEPS:
+        notes.append(f"{words.number(figures.MOST_STEPS)} of the {words.plural(steps, 'step')} looked at are drawn.")
+    return notes
 
 
 def errors(results: Results, recipe_toml: str) -> Values | None:
@@ -469,6 +592,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "findings": ("Findings", findings),
     "data": ("Data", data),
     "learning": ("Learning", learning),
+    "layers": ("Layer by layer", layers),
     "errors": ("Mistakes", errors),
     "calibration": ("Calibration", calibration),
     "examples": ("Most wrong", examples),

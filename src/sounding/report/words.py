@@ -69,6 +69,18 @@ def shorten(text: Any, limit: int) -> str:
     return whole if len(whole) <= limit else whole[: limit - 1].rstrip() + "…"
 
 
+def ending(name: str, limit: int) -> str:
+    """The last parts of a dotted name that fit into `limit` characters.
+
+    >>> ending("network.blocks.0.change.1", 14)
+    '…0.change.1'
+    """
+    if len(name) <= limit:
+        return name
+    cut = name[len(name) - limit + 1 :]
+    return "…" + (cut.partition(".")[2] or cut)
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number; missing values, NaN and booleans are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -83,7 +95,7 @@ def number(value: Any, digits: int = 3) -> str:
     if not is_number(value):
         return MISSING
     size = abs(value)
-    if size == 0 or (size < 1e15 and (size >= 1000 or value == int(value))):
+    if size == 0 or (size < 1e12 and (size >= 1000 or value == int(value))):
         text = f"{value:,.0f}"
     elif 1e-4 <= size < 1000:
         text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
