@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import pytest
 
 from sounding.cli import main
 from sounding.recipe import Recipe
+from sounding.report.words import number
 from sounding.run import Events
+from sounding.training import EpochRecord, StepRecord
 
 QUICK = ["--epochs", "2", "--set", "evaluation.bootstrap=50"]
 
@@ -275,3 +278,118 @@ def test_resume_refuses_changed_data(
     copy.write_text(copy.read_text().replace("red", "green", 1))
     assert main(["resume", str(out), "--quiet"]) == 2
     assert "data have changed" in capsys.readouterr().err
+
+
+WRONG = {"rule": "numerics", "severity": "error", "title": "no number", "evidence": {"step": 7}, "meaning": "It broke."}
+WRONG |= {"remedy": {"text": "lower the rate", "set": {}}, "confirmed": ""}
+
+
+@pytest.fixture
+def stopped(run: Path, tmp_path: Path) -> Path:
+    """What a run leaves that was stopped, resumed and killed: findings told twice, and a torn last line."""
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    shutil.copy(run / "recipe.toml", folder)
+    with (folder / "events.jsonl").open("w") as file:
+        for event in ({"kind": "finding", **WRONG}, {"kind": "epoch", "epoch": 0}, {"kind": "epoch", "epoch": 1}):
+            file.write(json.dumps(event) + "\n")
+        file.write(json.dumps({"kind": "finding", **WRONG}) + '\n{"kind": "fin')
+    return folder
+
+
+def test_check_shows_the_findings_of_a_run(flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = flowers.read_text().splitlines()
+    odd = tmp_path / "odd.csv"
+    odd.write_text("\n".join([f"unit,{rows[0]}", *(f"kg,{row}" for row in rows[1:])]))
+    out = tmp_path / "run"
+    assert main(["fit", str(odd), "--target", "kind", "--out", str(out), "--json", "--quiet", *QUICK]) == 0
+    fitted = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert any("unit" in finding["title"] for finding in fitted["findings"])
+
+    assert main(["check", str(out), "--json"]) == 0
+    checked = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert checked["findings"] == fitted["findings"]
+    batches = -(-192 // Recipe.from_toml((out / "recipe.toml").read_text()).training.batch_size)
+    assert (checked["run"], checked["finished"], checked["epochs"]) == (str(out), True, 2)
+    assert checked["steps"] == 2 * batches
+    assert 0 < checked["looked_at"] <= checked["steps"]
+
+    assert main(["check", str(out)]) == 0
+    first, *told, last = capsys.readouterr().out.splitlines()
+    assert first == "finished after 2 epochs"
+    assert [line.partition(": ")[0] for line in told] == [f"{f['severity']} {f['rule']}" for f in fitted["findings"]]
+    assert all(f["title"] in line for f, line in zip(fitted["findings"], told, strict=True))
+    assert last == f"the watch saw {checked['steps']} steps, {checked['looked_at']} of them closely"
+
+
+def test_check_puts_errors_first_and_says_when_nothing_was_found(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    results = json.loads((run / "results.json").read_text())
+    for findings, expected in (
+        ([], ["nothing found"]),
+        ([{**WRONG, "severity": "info", "title": "noted", "remedy": None}, WRONG],
+         ["error numerics: no number; lower the rate", "info numerics: noted"]),
+    ):  # fmt: skip
+        (copy / "results.json").write_text(json.dumps({**results, "findings": findings, "flow": {}}))
+        assert main(["check", str(copy)]) == 0
+        assert capsys.readouterr().out.splitlines() == ["finished after 2 epochs", *expected]
+    del results["flow"]  # as of runs before there was one
+    (copy / "results.json").write_text(json.dumps(results))
+    assert main(["check", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] is None
+
+
+def test_check_of_a_run_that_is_not_finished_shows_what_was_found_so_far(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(stopped)]) == 0
+    first, *told = capsys.readouterr().out.splitlines()
+    assert first.startswith("not finished, 2 epochs so far")
+    assert first.endswith(f"sounding resume {stopped}")
+    assert told == ["error numerics: no number; lower the rate"]
+    assert main(["check", str(stopped), "--json"]) == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert checked == {
+        "run": str(stopped), "finished": False, "epochs": 2, "steps": None, "looked_at": None, "findings": [WRONG],
+    }  # fmt: skip
+
+
+def test_check_of_a_run_takes_no_settings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(run), "--seed", "3"]) == 2
+    assert "a run is checked as it is" in capsys.readouterr().err
+
+
+def test_a_run_keeps_what_the_watch_saw_of_each_layer_and_draws_it(run: Path) -> None:
+    flow = json.loads((run / "results.json").read_text())["flow"]
+    (player,) = flow["players"].values()
+    assert flow["began"] == 0
+    assert player["steps"][0] == 1
+    assert player["steps"][-1] <= player["done"]
+    assert {"head"} <= {layer["name"] for layer in player["layers"]}
+    page = (run / "report.html").read_text()
+    assert 'id="layers"' in page
+    assert f"head, step 1: {number(player['layers'][-1]['gradient'][0])}" in page
+
+
+def test_steps_after_resuming_are_counted_from_where_it_began(flowers: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["fit", str(flowers), "--target", "kind", "--out", str(out), "--quiet", *QUICK, "--epochs", "4"]
+
+    record = Events.record
+
+    def stopping(self: Events, one: StepRecord | EpochRecord) -> None:
+        record(self, one)
+        if isinstance(one, EpochRecord) and one.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Events, "record", stopping)
+        assert main(words) == 130
+    assert main(["resume", str(out), "--quiet"]) == 0
+    flow = json.loads((out / "results.json").read_text())["flow"]
+    (player,) = flow["players"].values()
+    assert flow["began"] == 3
+    batches = -(-192 // Recipe.from_toml((out / "recipe.toml").read_text()).training.batch_size)
+    assert player["done"] == batches

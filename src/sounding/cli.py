@@ -135,8 +135,10 @@ def _report(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> int:
     if options.source.endswith(".py"):
         return _check_script(options)
-    from sounding.fitting import check
+    from sounding.fitting import check, is_run
 
+    if is_run(options.source):
+        return _check_run(options)
     settings = _settings(options)
     result = check(options.source, settings=settings)
     if options.json:
@@ -144,6 +146,31 @@ def _check(options: argparse.Namespace) -> int:
     else:
         for line in result.lines(everything=True):
             print(printable(line))
+    return 0
+
+
+def _check_run(options: argparse.Namespace) -> int:
+    from sounding.finding import Finding
+    from sounding.fitting import check_run
+    from sounding.watching.watcher import told
+
+    if _settings(options):
+        raise UserError("a run is checked as it is", "leave out all options but --json", file=options.source)
+    checked = check_run(options.source)
+    if options.json:
+        print(json.dumps(checked))
+        return 0
+    findings = [Finding.from_json(values) for values in checked["findings"]]
+    findings.sort(key=lambda finding: ("error", "warning", "info").index(finding.severity))
+    epochs = f"{checked['epochs']} epoch{'' if checked['epochs'] == 1 else 's'}"
+    so_far = f"not finished, {epochs} so far; if it was stopped, go on with: sounding resume {checked['run']}"
+    lines = [f"finished after {epochs}" if checked["finished"] else so_far, *map(told, findings)]
+    if not findings:
+        lines.append("nothing found" if checked["finished"] else "nothing found so far")
+    if checked["steps"]:
+        lines.append(f"the watch saw {checked['steps']} steps, {checked['looked_at']} of them closely")
+    for line in lines:
+        print(printable(line))
     return 0
 
 
@@ -238,7 +265,11 @@ def _parser() -> argparse.ArgumentParser:
     fit = command("fit", _fit, "train a network on a source and say how good it is")
     _add_source(fit)
     fit.add_argument("--out", metavar="DIR", help="the folder of the run (default: runs/NAME-NUMBER)")
-    check = command("check", _check, "look a source over before training, or run a script.py under the watch")
+    check = command(
+        "check",
+        _check,
+        "look a source over before training, show what was found in a run, or run a script.py under the watch",
+    )
     _add_source(check)
 
     resume = command("resume", _resume, "go on with an interrupted run")
