@@ -64,9 +64,9 @@ def test_zeros_dead_units_and_saturation_are_those_of_the_activations():
     relu, tanh = w.flow()["players"]["model"]["activations"]
     assert (relu["layer"], relu["kind"], tanh["layer"], tanh["kind"]) == ("0", "relu", "2", "tanh")
     assert relu["zeros"] == pytest.approx(zeros)
-    assert relu["dead"] == [None, 0.25, 0.25]  # of 256 examples it is not known yet
+    assert relu["dead"] == [0.25] * 3
     assert tanh["saturated"] == pytest.approx([2 / 3] * 3)
-    assert tanh["dead"] == [None] * 3
+    assert tanh["dead"] == [0] * 3
 
 
 def test_what_is_not_finite_or_not_there_is_none_in_strict_json():

@@ -396,7 +396,7 @@ def time_map(
         label = element("text", name, x=left - 6, y=y + height / 2 + 4, class_="tick end", font_size=size)
         parts += [label, element("g", *cells, class_=class_)]
     narrowest = (right - NAMES) / max(1, len(kept))  # by which steps are told does not hang on the names
-    every = math.ceil((LETTER * max((len(number(c)) for c in columns), default=1) + 4) / narrowest)
+    every = math.ceil((LETTER * max((len(number(c)) for c in columns), default=1) + 8) / narrowest)
     for place in range(0, len(kept), every):
         words = number(columns[kept[place]])
         parts.append(element("text", words, x=left + width * (place + 0.5), y=bottom + 14, class_="tick middle"))

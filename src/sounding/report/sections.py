@@ -348,7 +348,7 @@ def _maps(player: Results) -> list[Values]:
         ),
         drawn(
             "Dead units",
-            "The share of units after a ReLU that were zero for hundreds of examples on end. No gradient passes these.",
+            "The share of units after a ReLU that were zero for every example of the batch. No gradient passed these.",
             after("dead", {"relu"}),
             show=share,
             class_="miss",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from sounding.watching.rules.dead_relu import dead_shares
 from sounding.watching.seen import Activation, Seen, Step
 
 MOST_ROWS = 40
@@ -21,7 +19,7 @@ def flow_of(seen: Seen) -> dict[str, Any]:
              `layers`, in their order: `name` of a module with parameters, (S,) `gradient` norms after the backward
              pass, and (S,) `update` norms relative to the weights';
              `activations`: the `layer` before, the `kind`, and the (S,) fractions of `zeros`, of `saturated` entries
-             and of `dead` units, as the rule `dead_relu` counts them. Of several in one row it is the worst;
+             and of `dead` units, zero for every example of the step. Of several in one row it is the worst;
              `modules`, how many modules with parameters the rows of `layers` stand for.
              None stands where there was no such number, or none that is finite.
     """
@@ -96,19 +94,13 @@ def _finite(value: float) -> float | None:
 def _activations(seen: Seen) -> list[dict[str, Any]]:
     known = dict.fromkeys((one.layer, one.kind) for step in seen.steps for one in step.activations)
     rows = rows_of(list(dict.fromkeys(layer for layer, _ in known)), MOST_ROWS)
-    dead = [dead_shares(replace(seen, steps=seen.steps[: end + 1])) for end in range(len(seen.steps))]
     return [
         {
             "layer": row.removeprefix(f"{seen.name}.") if seen.others else row,
             "kind": kind,
             "zeros": [_worst(one.zeros for one in _of(step, row, kind, rows)) for step in seen.steps],
             "saturated": [_worst(one.saturated for one in _of(step, row, kind, rows)) for step in seen.steps],
-            "dead": [
-                _worst(shares[one.layer] for one in _of(step, row, kind, rows) if one.layer in shares)
-                if kind == "relu"
-                else None
-                for step, shares in zip(seen.steps, dead, strict=True)
-            ],
+            "dead": [_worst(_dead(one) for one in _of(step, row, kind, rows)) for step in seen.steps],
         }
         for row, kind in dict.fromkeys((rows[layer], kind) for layer, kind in known)
     ]
@@ -116,6 +108,10 @@ def _activations(seen: Seen) -> list[dict[str, Any]]:
 
 def _of(step: Step, row: str, kind: str, rows: Mapping[str, str]) -> list[Activation]:
     return [one for one in step.activations if one.kind == kind and rows[one.layer] == row]
+
+
+def _dead(one: Activation) -> float:
+    return 1 - float(one.alive.float().mean())
 
 
 def _worst(shares: Iterable[float]) -> float | None:
