@@ -220,6 +220,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "training.epochs": options.epochs,
         "training.time": None if options.time is None else parse_duration(options.time),
         "training.plan": options.plan,
+        "training.heal": getattr(options, "heal", None),
         "data.encoding": options.encoding,
     }
     settings |= {key: value for key, value in named.items() if value is not None}
@@ -265,6 +266,12 @@ def _parser() -> argparse.ArgumentParser:
     fit = command("fit", _fit, "train a network on a source and say how good it is")
     _add_source(fit)
     fit.add_argument("--out", metavar="DIR", help="the folder of the run (default: runs/NAME-NUMBER)")
+    fit.add_argument(
+        "--heal",
+        action="store_true",
+        default=None,
+        help="train again with remedies of what the watch finds, and keep those that help",
+    )
     check = command(
         "check",
         _check,

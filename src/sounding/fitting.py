@@ -25,6 +25,7 @@ from sounding.tasks.prepare import Prepared, prepare
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
 from sounding.training.distributed import Processes, join, launch, restarted
+from sounding.training.healing import FOLDER, Records, Training, begin, heal, refuse_to_heal, remedied_by
 from sounding.training.machine import find_device
 from sounding.training.speed import speed_of
 from sounding.trust.baseline import compare, verdict
@@ -152,6 +153,8 @@ def resume(run: str | Path, source: object = None, *, say: Say | None = print, p
     recipe = Recipe.from_toml((folder / "recipe.toml").read_text(encoding="utf-8"), file=folder / "recipe.toml")
     if source is None and not recipe.source:
         raise UserError("this run began with data in memory", "use sounding.resume(run, data)", file=folder)
+    if (start := Records(_records_of(folder), resume=True).start()) is not None:
+        recipe, _ = start  # the recipe in the folder may be the healed one already
     processes = _processes(recipe)
     if not processes.first:
         prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings())
@@ -177,7 +180,10 @@ def _train(
 
     network = prepared.network()
     batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
-    trainer = _trainer(prepared, network, folder, onlookers=[events.record], say=say, progress=progress)
+    shown: dict[str, Any] = {"onlookers": [events.record], "say": say, "progress": progress}
+    trainer = _trainer(prepared, network, folder, **shown)
+    if recipe.training.heal:
+        refuse_to_heal(own=False, rows=len(split.validation), processes=trainer.processes.count)
     if trainer.processes.count > 1:
         prepared.decisions.append(f"{trainer.processes.count} processes train it, each on its share of every batch")
         say(prepared.decisions[-1])
@@ -189,14 +195,29 @@ def _train(
         write_text(folder / "recipe.toml", recipe.to_toml())
         say(prepared.decisions[-1])
     say(f"training on {prepared.training_rows:,} rows, at most {recipe.training.epochs} epochs")
+    found: Sequence[Finding] = ()
     try:
-        history = trainer.fit(batches, validation=validation, resume=resuming)
+        if recipe.training.heal:
+            healed = _healed(prepared, folder, events, resuming=resuming, **shown)
+            found, flow, history = healed.findings, healed.flow, healed.history
+            if healed.error is not None:
+                raise healed.error
+            prepared = prepared.by(healed.recipe)
+            recipe, task, network = prepared.recipe, prepared.task, prepared.network()
+            network.load_state_dict(healed.weights)
+            batches = prepared.batches(split.train, training=True)
+            write_text(folder / "recipe.toml", recipe.to_toml())
+        else:
+            history = trainer.fit(batches, validation=validation, resume=resuming)
+            flow = trainer.flow
     except InterruptedRunError as error:
-        raise InterruptedRunError(f"stopped and saved; go on with: sounding resume {folder}") from error
+        what = "stopped; trainings that ended are saved" if recipe.training.heal else "stopped and saved"
+        raise InterruptedRunError(f"{what}; go on with: sounding resume {folder}") from error
     finally:
-        for finding in trainer.findings:
+        found = found or trainer.findings
+        for finding in found:
             events.append("finding", **finding.to_json())
-    prepared = replace(prepared, findings=[*prepared.findings, *trainer.findings])
+    prepared = replace(prepared, findings=[*prepared.findings, *found])
 
     say("comparing with simple models on the same rows")
     predictions = {
@@ -210,7 +231,7 @@ def _train(
     results = gather(prepared, network, history, predictions, baselines, judgement, run=folder, environment=facts)
     speed = speed_of(network, task.loss, batches, history, recipe.training)
     results["speed"] = {"operations_per_second": speed.reached, "peak": speed.peak, "fraction": speed.fraction}
-    results["flow"] = trainer.flow
+    results["flow"] = flow
     results["seconds"] = round(time.perf_counter() - started, 2)
     _ship(prepared, network, results, folder / "model")
     write_text(folder / "results.json", json.dumps(results))
@@ -233,6 +254,32 @@ def _trainer(prepared: Prepared, network: nn.Module, folder: Path, **options: An
         checkpoints=folder / "checkpoints",
         **options,
     )
+
+
+def _healed(prepared: Prepared, folder: Path, events: Events, *, resuming: bool, **shown: Any) -> Training:
+    """Train, and again with remedies of what was found, those that need another network included."""
+    records = Records(_records_of(folder), resume=resuming)
+    recipe, _ = begin(prepared.recipe, {}, records)
+    split = prepared.split
+
+    def train(recipe: Recipe) -> Training:
+        changed = prepared.by(recipe)
+        trainer = _trainer(changed, changed.network(), folder, **shown)
+        done = trainer.attempt(changed.batches(split.train, training=True), changed.batches(split.validation))
+        for finding in done.findings:
+            events.append("finding", **finding.to_json())
+        return replace(done, recipe=recipe)
+
+    def keys(key: str) -> bool:
+        return key.startswith(("training.", "network."))
+
+    remedied = remedied_by(keys, lambda recipe: prepared.by(recipe).network())
+    return heal(recipe, train, records, remedied=remedied, monitor=prepared.task.monitor, say=shown["say"])
+
+
+def _records_of(folder: Path) -> Path:
+    """Where a run that heals keeps the trainings that ended."""
+    return folder / "checkpoints" / FOLDER
 
 
 def _follow(prepared: Prepared, folder: Path, *, resuming: bool) -> Run:

@@ -157,6 +157,10 @@ class TrainingRecipe:
     """Alpha of the beta distribution by which a patch of one picture is pasted into another; 0 is off."""
     watch: bool = True
     """Whether some steps are looked at closely for what goes wrong. It changes no bit of the result."""
+    heal: bool = False
+    """Whether remedies of what the watch finds are tried in further trainings, and kept where they help."""
+    heal_attempts: int = 3
+    """The most remedies that are tried; each is a whole training."""
     plan: Literal["measure", "given", "reference"] = "given"
     """`measure` tries what the machine offers on real steps, takes the fastest and writes it down here, `given` takes
     what is written here, and `reference` is plain float32 without any of it."""

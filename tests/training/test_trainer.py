@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sounding.batches import Batch, Batches
-from sounding.errors import DamagedError, DataError, InterruptedRunError, RecipeError
+from sounding.errors import DamagedError, DataError, DivergedError, InterruptedRunError, RecipeError
 from sounding.recipe import TrainingRecipe
 from sounding.training import EpochRecord, Player, StepRecord, Trainer
 from sounding.training.checkpoint import load_newest
@@ -593,3 +594,20 @@ def test_optimizer_objects_and_functions():
     made = trainer(optimizer=lambda net: torch.optim.SGD(net.parameters(), lr=0.1), epochs=1)
     made.fit(TRAIN)
     assert same_state(network, made.network)
+
+
+def test_where_a_loss_was_lost_is_found_in_a_step_that_was_not_looked_at():
+    x = torch.randn(160, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    batches = Batches((x,), y, batch_size=8)
+    x[83, 1] = math.nan  # the fourth row of the eleventh batch: looked at are 1, 2, 3, 7 and 15
+    network = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    trainer = Trainer(network, lr=0.01, epochs=1, progress=False)
+    with pytest.raises(DivergedError):
+        trainer.fit(batches)
+    found = trainer.findings[0]
+    assert found.rule == "bad_data"
+    assert found.evidence["where"] == "inputs"
+    assert found.evidence["rows"] == [3]
+    assert found.evidence["step"] == 10
+    assert network[1].num_batches_tracked == 11  # the second look left no trace

@@ -248,3 +248,27 @@ def test_a_sparing_watch_experiments_only_in_trouble(sparing, rate, may):
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
     assert allowed[-1] is may
+
+
+def test_a_watch_that_is_told_each_step_has_no_hooks_between_looks():
+    torch.manual_seed(0)
+    model, (x, y) = perceptron(8, 32, 3), blobs()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    attached, losses, backward = [], [], torch.autograd.backward
+    with Watch({"model": model}, {"model": optimizer}, sparing=True, is_told=True) as w:
+        for step in range(30):
+            attached += [step] if model._forward_hooks else []
+            assert bool(model._forward_hooks) == bool(optimizer._optimizer_step_post_hooks)
+            assert bool(model._forward_hooks) == (torch.autograd.backward is not backward)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            w.stepped("model", losses[-1], 0.1)
+        with torch.no_grad(), w.attached():
+            F.cross_entropy(model(x), y)
+    seen = w.players["model"]
+    assert attached == [0, 1, 2, 6, 14] == [step.number for step in seen.steps]
+    assert seen.losses == losses
+    assert len(seen.validations) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,11 @@ class Prepared:
             if self.recipe.network.options.get("initialization") == "lsuv":
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
             return network
+
+    def by(self, recipe: Recipe) -> Prepared:
+        """The same rows for another recipe of network and training."""
+        task = TASKS[recipe.task].for_schema(self.schema, recipe).knowing(self.target[self.split.train])
+        return replace(self, recipe=recipe, task=task)
 
     def batches(self, rows: np.ndarray, *, training: bool = False) -> Batches:
         """Some rows as batches; those that are trained on come shuffled and augmented.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sounding.errors import RecipeError, nearest
 from sounding.finding import Finding
@@ -28,6 +29,17 @@ class History:
     """Why training stopped, in plain words."""
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        findings = [finding.to_json() for finding in self.findings]
+        return {**asdict(self), "epochs": [record._asdict() for record in self.epochs], "findings": findings}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> History:
+        """The inverse of `to_json`."""
+        epochs = [EpochRecord(**record) for record in values["epochs"]]
+        return cls(**{**values, "epochs": epochs, "findings": [Finding.from_json(one) for one in values["findings"]]})
 
     def __len__(self) -> int:
         return len(self.epochs)

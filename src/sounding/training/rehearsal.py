@@ -105,7 +105,7 @@ def rehearsed_plan(
             ways,
             steps=recipe.epochs * len(batches),
             changes=changes,
-            compiling=not own_players,
+            compiling=not own_players and not recipe.heal,  # the watch does not see compiled steps
             known=read_table(key),
         )
     except (RuntimeError, MemoryError) as error:

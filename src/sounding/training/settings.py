@@ -47,5 +47,11 @@ def _check(recipe: TrainingRecipe) -> None:
             f"epochs is {recipe.epochs}, batch_size {recipe.batch_size}, accumulate {recipe.accumulate}",
             "give at least 1 of each; a batch_size of 0 takes all rows",
         )
+    if recipe.heal and (not recipe.watch or recipe.compile):
+        raise RecipeError(
+            "healing goes by what the watch finds, and it does not "
+            + ("see compiled steps" if recipe.watch else "look"),
+            "set training.watch=true and training.compile=false, or leave heal out",
+        )
     if not 0.0 <= recipe.clip_percentile < 100.0:
         raise RecipeError(f"clip_percentile is {recipe.clip_percentile}", "give a number from 0 (off) to below 100")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -242,6 +243,8 @@ class Trainer:
             while not ending and (record := next(records, None)) is not None:
                 history.seconds = time.monotonic() - began
                 labels: list[str] = []
+                if isinstance(record, StepRecord) and self._watch is not None:
+                    self._tell(self._watch, record, run)
                 if isinstance(record, EpochRecord):
                     history.seconds = self.processes.agreed(history.seconds)
                     if self._watch is not None and "loss" in record.validation:
@@ -265,6 +268,15 @@ class Trainer:
         history.ending = ending
         if not over:
             saver.save(run)
+
+    def _tell(self, watch: Watch, record: StepRecord, run: Progress) -> None:
+        """Let the watch know of a step; where its loss was lost, by a second look at its batch."""
+        if not math.isfinite(record.loss) and watch.players[record.player].lost is None:
+            player = next(player for player in run.players if player.name == record.player)
+            batch = next(run.batches.epoch(record.epoch, start_step=record.step))
+            with batch_norms_kept(self.network), watch.attached():
+                player.loss(moved(batch, self.device)).backward()  # type: ignore[no-untyped-call]
+        watch.stepped(record.player, record.loss, record.learning_rate)
 
     def _saver(self) -> Saver:
         own = self._own_schedule
@@ -378,7 +390,8 @@ class Trainer:
         assert run.held_out is not None
         totals, shares = dict[str, float](), 0.0
         kept: list[tuple[Tensor, Tensor, Tensor]] = []
-        with evaluating(self.network), self._weights_to_keep(run), torch.no_grad():
+        seen = self._watch.attached() if self._watch is not None else nullcontext()
+        with evaluating(self.network), self._weights_to_keep(run), torch.no_grad(), seen:
             for batch in self.processes.filled(run.held_out, 0):
                 batch = moved(batch, self.device)
                 if self._players is not None:
@@ -516,7 +529,11 @@ class Trainer:
         began = run.position.epoch + run.position.step / len(run.batches)
         models = {player.name: player.network for player in run.players}
         self._watch = watch(
-            models, {player.name: player.optimizer for player in run.players}, say=self._say, sparing=True
+            models,
+            {player.name: player.optimizer for player in run.players},
+            say=self._say,
+            sparing=True,
+            is_told=True,
         )
         try:
             with self._watch:

@@ -6,7 +6,8 @@ import math
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ def watch(
     *,
     say: Callable[[str], None] | None = lambda line: print(line, file=sys.stderr),
     sparing: bool = False,
+    is_told: bool = False,
 ) -> Watch:
     """Watch a training loop; nothing in it has to change.
 
@@ -60,6 +62,7 @@ def watch(
     say:              is told of each warning and error when it arises, and of all findings at the end; none keeps
                       silent.
     sparing:          look seldom, and experiment only where the run is in trouble: for loops that are mostly healthy.
+    is_told:          the loop calls `stepped` after each step, so that between looks no hook has to see it.
 
     Raises:
         UserError: where models and optimizers do not match.
@@ -81,7 +84,7 @@ def watch(
             f"the watch was given the models {', '.join(models)} and the optimizers {', '.join(optimizers)}",
             "give one optimizer for each model, under the same names",
         )
-    return Watch(models, optimizers, say=say, sparing=sparing)
+    return Watch(models, optimizers, say=say, sparing=sparing, is_told=is_told)
 
 
 def _named(given: Any) -> dict[str, Any]:
@@ -103,8 +106,11 @@ class Watch:
         rules: Iterable[type[Rule]] = RULES,
         say: Callable[[str], None] | None = None,
         sparing: bool = False,
+        is_told: bool = False,
     ) -> None:
-        self._sparing = sparing
+        self._sparing, self._is_told = sparing, is_told
+        self.patient = False
+        """Whether looking and experimenting take as long as they do: what is found depends on no clock then."""
         self._models = dict(models)
         self._say = say
         self._asked = [rule.looks_at for rule in rules]
@@ -122,6 +128,7 @@ class Watch:
         self._recorder: Recorder | None = None
         self._listening: Recorder | None = None  # to a validation
         self._close: set[str] = set()  # players whose coming step is looked at
+        self._stepped: set[str] = set()  # players whose last step was seen before it was told
         self._notes: dict[str, probes.Notes] = {}
         self._spent, self._began = 0.0, 0.0
 
@@ -141,6 +148,28 @@ class Watch:
         """Tell the loss of the coming step, where no backward pass shows it."""
         self._pending.append(torch.as_tensor(value).detach())
 
+    def stepped(self, player: str, loss: float, rate: float) -> None:
+        """Tell of a step that is done, in a loop that reads its loss anyway."""
+        if player in self._stepped:
+            self._stepped.discard(player)
+        else:
+            self._note_step(self.players[player], loss, rate)
+            if player not in self._close and self._is_time(self.players[player]):
+                self._attach()
+                self._look_closely(player)
+        if not self._close:
+            self._detach()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """See what happens inside, such as a validation, also where no step is looked at."""
+        self._attach()
+        try:
+            yield
+        finally:
+            if self._is_told and not self._close:
+                self._detach()
+
     def validation(self, loss: Tensor | float) -> None:
         """Tell the loss on rows that are not trained on, where the watch cannot see it."""
         seen = next(iter(self.players.values()))
@@ -153,29 +182,20 @@ class Watch:
     def __enter__(self) -> Watch:
         """Begin to watch."""
         self._began = time.perf_counter()
+        self._attach()
         for name, seen in self.players.items():
             seen.laboratory.keep_start()
-            self._handles.append(seen.model.register_forward_hook(self._forward_hook(name), with_kwargs=True))
-            if seen.optimizer is not None:
-                self._handles.append(seen.optimizer.register_step_post_hook(self._step_hook(name)))
             self._look_closely(name)
-        if not _active:
-            torch.autograd.backward = _watched_backward
-        _active.append(self)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """End: take all hooks off, and say what was found."""
-        _active.remove(self)
-        if not _active:
-            torch.autograd.backward = _plain_backward
-        self._stop_listening()
+        self._detach()
         if self._recorder is not None:
             self._recorder.end()
             self._recorder = None
-        for handle in [*self._handles, *(one for several in self._close_handles.values() for one in several)]:
+        for handle in (one for several in self._close_handles.values() for one in several):
             handle.remove()
-        self._handles.clear()
         for seen in self.players.values():
             seen.graph = None
             if kind is None:
@@ -183,6 +203,30 @@ class Watch:
                 self._judge(seen)
         if self._say is not None:
             self._say(self.summary())
+
+    def _attach(self) -> None:
+        """See every call of the models, every backward pass and every step."""
+        if self in _active:
+            return
+        for name, seen in self.players.items():
+            self._handles.append(seen.model.register_forward_hook(self._forward_hook(name), with_kwargs=True))
+            if seen.optimizer is not None:
+                self._handles.append(seen.optimizer.register_step_post_hook(self._step_hook(name)))
+        if not _active:
+            torch.autograd.backward = _watched_backward
+        _active.append(self)
+
+    def _detach(self) -> None:
+        """See nothing, at no cost."""
+        if self not in _active:
+            return
+        self._stop_listening()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        _active.remove(self)
+        if not _active:
+            torch.autograd.backward = _plain_backward
 
     def summary(self) -> str:
         """All findings, a line each; or that there are none, and what was looked at."""
@@ -268,10 +312,10 @@ class Watch:
             if apart.depth:
                 return
             pending = self._pending
-            seen.losses.append(float(sum(one if isinstance(one, float) else one.sum() for one in pending)))
-            seen.rates.append(optimizer.param_groups[0]["lr"])
-            if not math.isfinite(seen.losses[-1]) and seen.lost is None:  # not seen before the step, as on a GPU
-                seen.lost = Lost(seen.done, "the loss", "", [])
+            loss = float(sum(one if isinstance(one, float) else one.sum() for one in pending))
+            self._note_step(seen, loss, optimizer.param_groups[0]["lr"])
+            if self._is_told:
+                self._stepped.add(name)
             if name in self._close:
                 self._looked(name)
             elif self._is_time(seen):
@@ -281,6 +325,12 @@ class Watch:
                 self._notes_of(other).backwards = 0
 
         return after
+
+    def _note_step(self, seen: Seen, loss: float, rate: float) -> None:
+        seen.losses.append(loss)
+        seen.rates.append(rate)
+        if not math.isfinite(loss) and seen.lost is None:  # not seen before the step, as on a GPU
+            seen.lost = Lost(seen.done, "the loss", "", [])
 
     # Looking closely at a step.
 
@@ -292,7 +342,7 @@ class Watch:
             return seen.done >= 2 * (seen.last.number + 1)
         if seen.done - seen.last.number < max(seen.done // SPARSER, 1):
             return False
-        return self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
+        return self.patient or self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
 
     def _look_closely(self, name: str) -> None:
         seen = self.players[name]
@@ -415,7 +465,8 @@ class Watch:
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
                 continue
             allowed = EXPERIMENTS_ALLOWANCE + EXPERIMENTS * (time.perf_counter() - self._began)
-            laboratory.is_open = laboratory.seconds < allowed and (in_trouble or not self._sparing)
+            in_time = self.patient or laboratory.seconds < allowed
+            laboratory.is_open = in_time and (in_trouble or not self._sparing)
             finding = rule.check(seen)
             if finding is None:
                 continue

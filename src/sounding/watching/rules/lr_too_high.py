@@ -51,7 +51,7 @@ class LearningRateTooHigh(Rule):
             return None
         self._next = 2 * seen.done
         races = {factor: laboratory.race(rate_times(factor), fresh=True) for factor in FACTORS}
-        best = max(races, key=lambda factor: races[factor].gain)
+        best = max(races, key=lambda factor: (races[factor].gain, -races[factor].remedied[-1]))
         learned = races[best].remedied[-1] < 0.9 * max(races[best].remedied[0], 1e-12)
         if races[best].gain < GAIN or not learned:
             return None
