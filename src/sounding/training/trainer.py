@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,25 @@ from torch.optim import Optimizer
 from sounding.batches import Batch, Batches
 from sounding.errors import DataError, RecipeError, UserError
 from sounding.finding import Finding, Remedy
-from sounding.recipe import TrainingRecipe
+from sounding.recipe import Recipe, TrainingRecipe
 from sounding.training.averaging import ExponentialMovingAverage, build_average, recompute_batch_norm
 from sounding.training.checkpoint import Checkpoint
 from sounding.training.clipping import Clipping
 from sounding.training.compilation import compiled
 from sounding.training.distributed import check_together, join
 from sounding.training.gradients import checkpoint_activations
+from sounding.training.healing import (
+    FOLDER,
+    Records,
+    Score,
+    Training,
+    begin,
+    heal,
+    is_trainers,
+    refuse_to_heal,
+    remedied_by,
+    score_of,
+)
 from sounding.training.history import History
 from sounding.training.interruption import Signals, StopRequested
 from sounding.training.loop import EpochRecord, Player, Position, StepRecord, autocast, moved, train, units_of
@@ -133,7 +146,11 @@ class Trainer:
         self._say = say
         self.findings: list[Finding] = []
         """What the watch found in the last `fit`, causes first; see `recipe.watch`."""
+        self.flow: dict[str, Any] = {}
+        """What it measured of each layer, as plain JSON values, from the epoch on with which it `began`."""
         self._watch: Watch | None = None
+        self._in_full = False
+        """Whether the watch takes all the time it needs: see `attempt`."""
         self._compiled: dict[Way, Callable[[Batch], Tensor]] = {}
         self._signals = Signals()
         self._engine: nn.Module | None = None
@@ -153,12 +170,21 @@ class Trainer:
         resume:      go on from the newest whole checkpoint, and end in the same bits as a run left alone; starts
                      from the beginning if there is none.
 
+        With `recipe.heal` the recipe is afterwards the one that was kept, and `findings` says what was tried.
+
         Raises:
             DivergedError: when the loss is no longer finite.
             InterruptedRunError: after Ctrl-C or SIGTERM, when the step is finished and a checkpoint is saved.
             RecipeError: if the run to resume was started with other settings.
             DamagedError: if every checkpoint is damaged, or belongs to another network.
         """
+        if self.recipe.heal:
+            return self._healed(data, validation, resume=resume)
+        return self._fit(data, validation, resume=resume)
+
+    def _fit(
+        self, data: Batches | tuple[Rows, Array], validation: Batches | tuple[Rows, Array] | None, *, resume: bool
+    ) -> History:
         batches = self._batches(data, shuffle=True)
         held_out = None if validation is None else self._batches(validation, shuffle=False)
         batches, held_out = self._share(batches), None if held_out is None else self._share(held_out)
@@ -198,6 +224,29 @@ class Trainer:
             self._settle(run)
         return run.history
 
+    def attempt(self, data: Batches | tuple[Rows, Array], validation: Batches | tuple[Rows, Array]) -> Training:
+        """Train once as `fit` does, without checkpoints but watched in full, and measure what came of it."""
+        recipe, history, score, error = Recipe(seed=self.seed, training=self.recipe), History(), Score(), None
+        checkpoints, self.checkpoints, self._in_full, self.findings = self.checkpoints, None, True, []
+        try:
+            history = self._fit(data, validation, resume=False)
+            with machine_set(self.recipe, self.device), evaluating(self.network), torch.no_grad():
+                held_out = self._batches(validation, shuffle=False)
+                score = score_of(held_out, self._answer, self._metrics, self.monitor, self._units or units_of)
+        except UserError as met:
+            error = met
+        finally:
+            self.checkpoints, self._in_full = checkpoints, False
+        return Training(
+            recipe=recipe,
+            weights=copied(self.network),
+            history=history,
+            score=score,
+            findings=self.findings,
+            flow=self.flow,
+            error=error,
+        )
+
     def predict(self, inputs: Rows) -> Tensor:
         """The network's outputs for N rows, on the CPU, in float32; modules are left in the mode they were in."""
         batches = self._batches((inputs, None), shuffle=False)
@@ -233,6 +282,51 @@ class Trainer:
         )
         self.recipe = plan.way.applied(self.recipe)
         return plan
+
+    def _healed(
+        self,
+        data: Batches | tuple[Rows, Array],
+        validation: Batches | tuple[Rows, Array] | None,
+        *,
+        resume: bool,
+    ) -> History:
+        """Train, and again with remedies of what was found; the recipe is then the one that was kept."""
+        own = self._players is not None or isinstance(self._optimizer, Optimizer)
+        held_out = None if validation is None else self._batches(validation, shuffle=False)
+        refuse_to_heal(own=own, rows=held_out.rows if held_out is not None else 0, processes=self.processes.count)
+        assert held_out is not None
+        records = Records(None if self.checkpoints is None else self.checkpoints / FOLDER, resume=resume)
+        if self.recipe.plan == "measure" and (way := records.way()) is not None:
+            self.recipe = way.applied(self.recipe)
+        elif self.recipe.plan == "measure":
+            self.plan(data)
+        recipe, start = begin(Recipe(seed=self.seed, training=self.recipe), copied(self.network), records)
+
+        def train_with(recipe: Recipe) -> Training:
+            self.recipe = recipe.training
+            self.network.load_state_dict(start)
+            return self.attempt(data, held_out)
+
+        keys = partial(
+            is_trainers,
+            own_rows=isinstance(data, Batches),
+            own_optimizer=self._optimizer is not None and not isinstance(self._optimizer, str),
+            own_schedule=self._own_schedule is not None,
+        )
+        kept = heal(
+            recipe,
+            train_with,
+            records,
+            remedied=remedied_by(keys),
+            monitor=self.monitor,
+            maximize=self.maximize,
+            say=self._say,
+        )
+        self.network.load_state_dict(kept.weights)
+        self.recipe, self.findings, self.flow = kept.recipe.training, list(kept.findings), dict(kept.flow)
+        if kept.error is not None:
+            raise kept.error
+        return kept.history
 
     def _train(self, run: Progress, saver: Saver) -> None:
         """Turn records into history, checkpoints and an ending."""
@@ -379,6 +473,12 @@ class Trainer:
             return self._loss(outputs, batch.target, batch.weight)
         return self._loss(outputs, batch.target)
 
+    def _answer(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Outputs, loss and target of a batch, on the device."""
+        batch = moved(batch, self.device)
+        outputs = self._forward(batch)
+        return outputs, self._loss_from(outputs, batch), batch.target
+
     def _loss_of(self, batch: Batch) -> Tensor:
         loss = self._loss_from(self._forward(batch), batch)
         if self.recipe.l1 or self.recipe.l2:
@@ -521,8 +621,7 @@ class Trainer:
     @contextmanager
     def _watched(self, run: Progress) -> Iterator[None]:
         """The watch looks on: not yet at compiled steps, which call no hooks, nor at several processes."""
-        self.flow: dict[str, Any] = {}
-        """What it measured of each layer, as plain JSON values, from the epoch on with which it `began`."""
+        self.flow = {}
         if not self.recipe.watch or self.recipe.compile or self.processes.count > 1:
             yield
             return
@@ -532,9 +631,10 @@ class Trainer:
             models,
             {player.name: player.optimizer for player in run.players},
             say=self._say,
-            sparing=True,
+            sparing=not self._in_full,
             is_told=True,
         )
+        self._watch.patient = self._in_full
         try:
             with self._watch:
                 yield
