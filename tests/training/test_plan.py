@@ -83,10 +83,26 @@ def test_a_hopeless_number_of_threads_costs_little_and_is_tried_with_nothing_els
 
 def test_a_short_run_of_large_steps_tries_what_promises_most(monkeypatch):
     clock = Clock(lambda way: 10 * seconds_of(way), monkeypatch)
-    plan = choose_plan(clock, ways(), steps=60)
-    assert plan.way == replace(PLAIN, precision="bfloat16")
+    plan = choose_plan(clock, ways(), steps=100)
+    assert plan.way.precision == "bfloat16"
     assert len(plan.table) < len(ways())
-    assert clock.now < 2 * 0.1 + 0.06 * 60 * 0.1
+    assert clock.now < 2 * 0.1 + 0.06 * 100 * 0.1
+
+
+def test_a_run_of_very_few_steps_compares_single_ones(monkeypatch):
+    clock = Clock(lambda way: 10 * seconds_of(way), monkeypatch)
+    plan = choose_plan(clock, ways(), steps=40)
+    assert plan.way.precision == "bfloat16"
+    assert clock.now < 0.1 + 0.06 * 40 * 0.1
+
+
+def test_networks_that_attend_try_plain_products_in_reduced_precision_first():
+    settings = {"precisions": ("float32", "bfloat16"), "threads": (), "pictures": False}
+    (plain, first, second, *_) = candidates(PLAIN, **settings, attends=True)
+    assert plain == PLAIN
+    assert first == replace(PLAIN, precision="bfloat16", attention="plain")
+    assert second == replace(PLAIN, precision="bfloat16")
+    assert all(way.attention == PLAIN.attention for way in candidates(PLAIN, **settings))
 
 
 @pytest.mark.parametrize("steps", [30, 200, 1000, 5000])

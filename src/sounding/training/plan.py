@@ -32,6 +32,8 @@ BEHIND = 1.25
 """A way this many times slower than the fastest leaves the race."""
 WARMING = 2
 """Steps that choose kernels and fill caches, and are not counted; one in runs too short for more."""
+FEW = 4
+"""Where there is time for no more steps than this, single steps have to do: of one way as cold as of the other."""
 BUSY = 0.8
 """Below this share of its threads' time in which a step computes, other programs hold it up."""
 QUICK = 0.02
@@ -167,16 +169,19 @@ class Plan:
         return "; ".join([words, *self.notes])
 
 
-def candidates(plain: Way, *, precisions: Sequence[str], threads: Sequence[int], pictures: bool) -> list[Way]:
-    """Every pairing of threads, arithmetic and memory layout: the plain way, then those that are mostly the fastest."""
-    reduced = [(precision, "highest") for precision in precisions if precision != "float32"]
-    arithmetic = [*reduced, ("float32", "medium"), ("float32", "highest")]
+def candidates(
+    plain: Way, *, precisions: Sequence[str], threads: Sequence[int], pictures: bool, attends: bool = False
+) -> list[Way]:
+    """Every pairing of threads, arithmetic and memory layout: the plain way, then those that are mostly the fastest.
+
+    attends: whether the network computes attention, of which PyTorch's own is slow on a CPU in reduced precision.
+    """
+    reduced = [{"precision": precision} for precision in precisions if precision != "float32"]
+    attending = [{**one, "attention": "plain"} for one in reduced if attends]
+    arithmetic = [*attending, *reduced, {"float32_matmul": "medium"}, {}]
     layouts = (True, False) if pictures else (False,)
     pairs = itertools.product(dict.fromkeys((plain.threads, *threads)), layouts, arithmetic)
-    ways = [
-        replace(plain, threads=count, precision=precision, float32_matmul=matmul, channels_last=last)
-        for count, last, (precision, matmul) in pairs
-    ]
+    ways = [replace(plain, threads=count, channels_last=last, **one) for count, last, one in pairs]
     return [plain, *(way for way in ways if way != plain)]
 
 
@@ -204,7 +209,7 @@ def choose_plan(
     """
     began, notes = time.perf_counter(), list[str]()
     plain, table = ways[0], dict(known or {})
-    first, now = rehearse(plain, 2, math.inf), Figures()
+    first, now = rehearse(plain, WARMING if SHARE * steps > FEW else 1, math.inf), Figures()
     now.add(first)
     if plain not in table or not 1 / ALIKE < now.seconds / table[plain].seconds < ALIKE:
         table = {plain: now}  # the machine is busier than it was, or less so
@@ -276,7 +281,7 @@ def _race(ways: Sequence[Way], table: Table, measure: Callable[[Way, int], None]
     running = list(ways) if any(way not in table for way in ways) else []
     a_step = min((table[way].seconds for way in ways if way in table), default=0.0)
     each = (end - time.perf_counter()) / max(len(running) * a_step, 1e-9)  # steps for which there is time
-    count = WARMING + 2 if each > WARMING + 2 else 2
+    count = WARMING + 2 if each > WARMING + 2 else 2 if each * len(running) > FEW else 1
     new = [way for way in running if way not in table]
     while len(running) > 1 and count <= RACE:
         for way in new or running:

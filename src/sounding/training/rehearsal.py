@@ -81,14 +81,16 @@ def rehearsed_plan(
     inputs = next(batches.epoch(0)).inputs
     cores = os.cpu_count() or 1
     plain = Way(threads=recipe.threads or torch.get_num_threads())
+    attention = device.type == "cpu" and not own_players and attends(trial, plain, device)
     ways = candidates(
         plain,
         precisions=() if own_players else precisions,
         threads=(1, cores) if device.type == "cpu" and not recipe.threads else (),
         pictures=not own_players and any(x.ndim == 4 for x in inputs),
+        attends=attention,
     )
     changes: list[dict[str, Any]] = []
-    if device.type == "cpu" and not own_players and attends(trial, plain, device):
+    if attention and set(precisions) <= {"float32"}:
         changes.append({"attention": "plain"})
     if batches.transform is not None and cores > 1:
         changes.append({"workers": 1})
