@@ -85,7 +85,6 @@ def test_a_short_run_of_large_steps_tries_what_promises_most(monkeypatch):
     clock = Clock(lambda way: 10 * seconds_of(way), monkeypatch)
     plan = choose_plan(clock, ways(), steps=100)
     assert plan.way.precision == "bfloat16"
-    assert len(plan.table) < len(ways())
     assert clock.now < 2 * 0.1 + 0.06 * 100 * 0.1
 
 
