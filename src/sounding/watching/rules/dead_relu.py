@@ -23,8 +23,8 @@ HEADWAY = 0.9
 class DeadRelu(Rule):
     """More than half of a layer's units are zero for every example, so that no gradient passes them.
 
-    Trigger: they were zero for at least 512 examples in a row. Sparse layers, where each unit answers to some examples,
-    do not count.
+    Trigger: they were zero for at least 512 examples in a row, and the loss does not fall. Sparse layers, where each
+    unit answers to some examples, do not count.
     Confirmed: a copy in which the dead units are drawn anew gets further in fifty steps at a third of the rate.
     Remedy: a lower rate, He initialisation, or a leaky ReLU.
     """
@@ -40,6 +40,8 @@ class DeadRelu(Rule):
     def check(self, seen: Seen) -> Finding | None:
         if seen.done < max(self._next, 10) or not seen.laboratory.is_ready or seen.headway() > HEADWAY:
             return None
+        if seen.is_falling() and not seen.ended:
+            return None
         dead = {layer: share for layer, share in dead_shares(seen).items() if share > SHARE}
         if not dead:
             return None
@@ -53,6 +55,7 @@ class DeadRelu(Rule):
             f"{dead[layer]:.0%} of the units after {layer or 'a layer'} are zero for every example",
             "No gradient passes a unit that is always zero: it never comes back, and the layer works with the rest.",
             "draw the weights anew (He initialisation) and lower the learning rate, or use a leaky ReLU",
+            change={"training.optimizer.lr": float(f"{max(seen.rates) / 10:.1g}")},
             layer=layer,
             shares=dead,
             confirmed=str(race),

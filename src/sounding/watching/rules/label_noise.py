@@ -72,6 +72,7 @@ class LabelNoise(Rule):
             severity="warning" if harm and left <= MEMORISED else "info",
             confirmed=f"neighbours and network agree on another label for so many of {len(worst.rows)} examples that "
             "are easiest to foretell" + (f"; one batch can be learned ({left:.0%} left)" if harm else ""),
+            change={"training.label_smoothing": 0.1} if harm and left <= MEMORISED else None,
             share=worst.share,
             examples=worst.places,
         )

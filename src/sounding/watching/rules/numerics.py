@@ -78,6 +78,7 @@ class Numerics(Rule):
             "From here on every gradient and soon every weight is not a number: nothing can be learned any more.",
             self._remedy(lost),
             severity="error",
+            change=_change(seen, lost),
             operation=lost.operation,
             confirmed="the batch was gone through once more, operation by operation",
             **evidence,
@@ -156,6 +157,13 @@ class Numerics(Rule):
             losses=_told([seen.losses[0], seen.last.loss]),
             confirmed="the operations between that layer and the loss are linear, and the loss is below zero",
         )
+
+
+def _change(seen: Seen, lost: Lost) -> dict[str, Any]:
+    """A tenth of the rate, where it was the weights that were lost."""
+    return (
+        {"training.optimizer.lr": float(f"{max(seen.rates) / 10:.1g}")} if lost.what == "weights" and seen.rates else {}
+    )
 
 
 def _zeros(seen: Seen, scale: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch.nn.modules.dropout import _DropoutNd
@@ -23,6 +23,8 @@ HEADWAY = 0.5
 """Of the loss of ignoring the inputs: a network that comes further learns."""
 BETTER = 0.8
 FEWEST = 4
+STRONGEST = 0.01
+"""Weight decay that the remedy leaves."""
 
 
 class _Suspect(NamedTuple):
@@ -30,6 +32,7 @@ class _Suspect(NamedTuple):
     strength: float
     remedy: Remedy
     advice: str
+    change: dict[str, Any]
     is_penalty: bool = False
 
 
@@ -75,6 +78,7 @@ class OverRegularised(Rule):
                     f"{one.what} outweighs the data",
                     "The network is held where it cannot learn, far above the loss that it could have.",
                     one.advice,
+                    change=one.change,
                     confirmed=f"on batches held out a copy without it came to a loss of {free:.4g}, one with it to "
                     f"{kept:.4g}",
                     strength=one.strength,
@@ -109,7 +113,11 @@ def _decay(seen: Seen) -> _Suspect | None:
             group["weight_decay"] = type(group.get("weight_decay", 0.0))(0)
         _renewed(twin, seen.laboratory)
 
-    return _Suspect(f"a weight decay of {decay:g}", min(strengths), without, f"try weight_decay={decay / 10:g} or less")
+    less = float(f"{min(decay / 10, STRONGEST):.1g}")
+    change = {"training.optimizer.weight_decay": less}
+    return _Suspect(
+        f"a weight decay of {decay:g}", min(strengths), without, f"try weight_decay={less:g} or less", change
+    )
 
 
 def _has_vanished(seen: Seen) -> bool:
@@ -136,7 +144,8 @@ def _penalty(seen: Seen) -> _Suspect | None:
     def without(twin: Twin) -> None:
         _renewed(twin, seen.laboratory)
 
-    return _Suspect("a penalty on the weights in the loss", strength, without, "make it ten times smaller", True)
+    what, advice = "a penalty on the weights in the loss", "make it ten times smaller, or leave it out"
+    return _Suspect(what, strength, without, advice, {"training.l1": 0.0, "training.l2": 0.0}, True)
 
 
 def _penalty_strength(seen: Seen, back: int) -> float:
@@ -164,4 +173,5 @@ def _dropout(seen: Seen) -> _Suspect | None:
             if isinstance(module, _DropoutNd):
                 module.p = 0.0
 
-    return _Suspect(f"a dropout of {max(drops):g} at every layer", max(drops), without, "try a dropout of 0.2")
+    change = {"network.options.dropout": 0.2}
+    return _Suspect(f"a dropout of {max(drops):g} at every layer", max(drops), without, "try a dropout of 0.2", change)

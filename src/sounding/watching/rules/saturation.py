@@ -56,6 +56,7 @@ class Saturation(Rule):
             f"{stuck[layer]:.0%} of the activations after {layer} are saturated",
             "Where tanh and sigmoid are flat, hardly any gradient passes: these units learn next to nothing.",
             "normalise the inputs, use Xavier initialisation, or another activation",
+            change={"network.options.activation": "relu"},
             layer=layer,
             shares=stuck,
             confirmed=str(race),

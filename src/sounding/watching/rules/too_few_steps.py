@@ -22,6 +22,8 @@ LEFT = 0.7
 """Of the loss at the end, below which more steps on the recorded batches bring a copy."""
 RATE = 0.1
 """Of its peak: a rate below it was brought down because the end was planned."""
+LONGER = 3
+"""Times the epochs there were, which the remedy asks for."""
 
 
 class TooFewSteps(Rule):
@@ -57,12 +59,14 @@ class TooFewSteps(Rule):
         reached = fmean(losses[-len(losses) // 5 :])
         if not reached < LEFT * now:
             return None
+        epochs = len(seen.validations)  # our trainer validates once an epoch
         return self.finding(
             seen,
             f"the loss still falls when the run ends at step {seen.done}: {share:.0%} of its fall is of the last fifth",
             "The network had no time to learn what it can.",
             "train for more epochs",
             severity="warning" if seen.headway() < HEADWAY else "info",
+            change={"training.epochs": LONGER * epochs} if epochs else None,
             confirmed=f"a copy that went on for {steps} steps on recorded batches reached {reached:.4g} from {now:.4g}",
             share_of_last_fifth=share,
             loss=now,

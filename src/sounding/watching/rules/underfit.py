@@ -22,6 +22,8 @@ HEADWAY = 0.7
 MEMORISED = 0.3
 """Of the loss on one batch: a network that gets below by heart is large enough."""
 WIDEST = 4096
+WIDER = 4
+"""Times the widest hidden layer, which the remedy asks for."""
 BETTER = 0.8
 """Times the loss of the network on batches held out, below which a wider one comes."""
 FEWEST = 4
@@ -46,6 +48,7 @@ class Underfit(Rule):
     def __init__(self) -> None:
         self._next = STEPS
         self._narrow: list[tuple[str, str]] = []
+        self._is_large_enough = False  # which it remains
 
     def check(self, seen: Seen) -> Finding | None:
         if seen.graph is not None and not self._narrow:
@@ -53,12 +56,20 @@ class Underfit(Rule):
         laboratory = seen.laboratory
         if seen.others or seen.done < self._next or not laboratory.is_ready or len(laboratory.tapes) < FEWEST:
             return None
-        if not self._narrow or not _stands_still(seen.losses) or not 0 <= seen.headway() < HEADWAY:
+        if (
+            self._is_large_enough
+            or not self._narrow
+            or not _stands_still(seen.losses)
+            or not 0 <= seen.headway() < HEADWAY
+        ):
             return None
         self._next = 2 * seen.done
-        left = min(laboratory.memorises(remedy) for remedy in (None, rate_times(1 / 3), rate_times(3)))
-        if left < MEMORISED:
-            return None
+        left = math.inf
+        for remedy in (None, rate_times(1 / 3), rate_times(3)):
+            left = min(left, laboratory.memorises(remedy, enough=MEMORISED))
+            if left < MEMORISED:
+                self._is_large_enough = True
+                return None
         now = laboratory.held_out(steps=0)
         wide = _tried(laboratory, widened(self._narrow, 8))
         if not wide < BETTER * now:
@@ -75,6 +86,7 @@ class Underfit(Rule):
             confirmed=f"a copy could not learn one batch by heart ({left:.0%} of its loss left), while one with hidden "
             f"layers eight times as wide came to {wide:.4g} on batches held out, after {4 * 50} steps; the network as "
             f"it is has {now:.4g} there",
+            change={"network.options.hidden_sizes": [WIDER * max(widths)] * len(widths)},
             widths=widths,
             loss_held_out=now,
             loss_of_wider=wide,

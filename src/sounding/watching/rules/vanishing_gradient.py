@@ -56,6 +56,7 @@ class VanishingGradient(Rule):
             f"the gradient of the first layer is {max(ratios):.1g} of the last one's",
             "Each layer passes on less of the gradient than it gets; the first ones stay as they were drawn.",
             "use ReLU with He initialisation, normalisation layers, or skip connections",
+            change={"network.options.activation": "relu"},
             ratios=ratios,
             confirmed=str(race),
         )
