@@ -393,3 +393,85 @@ def test_steps_after_resuming_are_counted_from_where_it_began(flowers: Path, tmp
     assert flow["began"] == 3
     batches = -(-192 // Recipe.from_toml((out / "recipe.toml").read_text()).training.batch_size)
     assert player["done"] == batches
+
+
+HEALED = ["--heal", "--epochs", "4", "--network", "feedforward", "--set", "evaluation.bootstrap=20"]
+HEALED += [word for key in ("optimizer.lr=30.0", "plan=given", "threads=1") for word in ("--set", f"training.{key}")]
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model" / "network.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table that asks for more than a straight line."""
+    path = tmp_path_factory.mktemp("products") / "products.csv"
+    lines = ["a,b,c,kind"]
+    for a, b, c in np.random.default_rng(0).normal(size=(400, 3)).round(3):
+        lines.append(f"{a},{b},{c},{('rose', 'iris')[int(a + b * c > 0)]}")
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def healed(products: Path) -> Path:
+    out = products.parent / "healed"
+    assert main(["fit", str(products), "--target", "kind", "--out", str(out), "--quiet", *HEALED]) == 0
+    return out
+
+
+def test_heal_mends_the_rate_and_leaves_the_recipe_that_repeats_the_run(healed: Path, tmp_path: Path) -> None:
+    recipe = Recipe.from_toml((healed / "recipe.toml").read_text())
+    assert (recipe.training.heal, recipe.training.optimizer.lr < 3) == (False, True)
+    findings = json.loads((healed / "results.json").read_text())["findings"]
+    outcomes = [finding["evidence"] for finding in findings if finding["rule"] == "healed"]
+    assert outcomes[0]["instead_of"] == {"training.optimizer.lr": 30.0}
+    assert outcomes[-1]["changes"] == {"training.optimizer.lr": recipe.training.optimizer.lr}
+    assert outcomes[-1]["after"] < outcomes[0]["before"]
+    assert any(finding["title"].startswith("mended: ") for finding in findings)
+    assert "against lr_too_high" in (healed / "report.html").read_text()
+
+    assert main(["fit", str(healed / "recipe.toml"), "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    assert weights(tmp_path / "again") == weights(healed)
+
+
+def test_a_healing_run_that_is_killed_ends_in_the_same_bits(
+    products: Path, healed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, epochs = tmp_path / "run", 0
+    record = Events.record
+
+    def killed(events: Events, one: object) -> None:
+        nonlocal epochs
+        record(events, one)
+        epochs += isinstance(one, EpochRecord)
+        if epochs == 6:  # in the second training
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Events, "record", killed)
+        assert main(["fit", str(products), "--target", "kind", "--out", str(out), "--quiet", *HEALED]) == 130
+    for _ in range(2):  # the second time there is nothing left to do
+        assert main(["resume", str(out), "--quiet"]) == 0
+        assert weights(out) == weights(healed)
+        assert (out / "recipe.toml").read_text() == (healed / "recipe.toml").read_text()
+        found, expected = (json.loads((run / "results.json").read_text())["findings"] for run in (out, healed))
+        assert [one for one in found if one["rule"] != "stale-lock"] == expected
+
+
+def test_heal_needs_validation_rows(products: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", str(products), "--target", "kind", "--out", str(tmp_path / "run"), "--quiet", *HEALED]
+    assert main([*words, "--set", "data.validation=0.0"]) == 2
+    assert "healing needs validation rows" in capsys.readouterr().err
+
+
+def test_heal_builds_another_network_where_that_is_the_remedy(products: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["fit", str(products), "--target", "kind", "--out", str(out), "--quiet", *HEALED, "--epochs", "20"]
+    settings = ("training.optimizer.lr=0.01", "network.options.dropout=0.95", "training.heal_attempts=1")
+    words += [word for text in settings for word in ("--set", text)]
+    assert main(words) == 0
+    recipe = Recipe.from_toml((out / "recipe.toml").read_text())
+    assert recipe.network.options["dropout"] == 0.2
+    assert main(["evaluate", str(out), str(products)]) == 0

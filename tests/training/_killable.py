@@ -168,6 +168,22 @@ def players(task: Attempt, count: Callable[[object], None]) -> Result:
         return ending(task, trainer, history, maker(torch.ones(5, 4)))
 
 
+def healing(task: Attempt, count: Callable[[object], None]) -> Result:
+    """A learning rate far too high, and the trainings with other ones that come after it."""
+    x, y = rows_of_numbers(task.seed, 160)
+    torch.manual_seed(task.seed)
+    network = FeedForward(6, 2, hidden_sizes=[16], dropout=0.1)
+    settings = recipe(task, "adamw", 30.0, epochs=4, heal=True, heal_attempts=2)
+    trainer = Trainer(network, recipe=settings, **common(task, count))
+    history = trainer.fit((x[:100], y[:100]), (x[100:], y[100:]), resume=True)
+    return {
+        "weights": fingerprint(network.state_dict()),
+        "history": json.dumps([{**record._asdict(), "seconds": 0} for record in history]),
+        "recipe": str(trainer.recipe),
+        "findings": json.dumps([finding.to_json() for finding in trainer.findings]),
+    }
+
+
 def house(task: Attempt, count: Callable[[object], None]) -> Result:
     """The command line from a file to the report; with a cache for the encoded columns that is written to."""
     from sounding import cli
@@ -197,7 +213,14 @@ def house(task: Attempt, count: Callable[[object], None]) -> Result:
     }
 
 
-PROGRAMS = {"table": table, "pictures": pictures, "text": text, "players": players, "house": house}
+PROGRAMS = {
+    "table": table,
+    "pictures": pictures,
+    "text": text,
+    "players": players,
+    "healing": healing,
+    "house": house,
+}
 TRAINERS = ("table", "pictures", "text", "players")
 
 

@@ -15,7 +15,6 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -186,12 +185,12 @@ class Records:
         """Write down recipe and weights of the start."""
         self._save(weights, {"recipe": recipe.settings()})
 
-    def training(self, number: int, train: Callable[[], Training]) -> Training:
+    def training(self, number: int, recipe: Recipe, train: Callable[[Recipe], Training]) -> Training:
         """The training of that number, from 1: read where it is written down, else done and written down."""
         if (place := self._place(number)) is not None and place.is_dir():
-            return Training.read(place)
+            return replace(Training.read(place), recipe=recipe)  # which may save more often than the one that was
         try:
-            done = train()
+            done = train(recipe)
         except InterruptedRunError:
             again = "; resumed, it begins anew, for the watch has to see all of it" * (self.folder is not None)
             raise InterruptedRunError(f"interrupted in training {number} of a healing run{again}") from None
@@ -226,7 +225,7 @@ def heal(
     """
     limit = recipe.training.heal_attempts
     recipe = recipe.with_settings({"training.heal": False})
-    kept = records.training(1, lambda: train(recipe))
+    kept = records.training(1, recipe, train)
     if kept.error is not None and not isinstance(kept.error, DivergedError):
         raise kept.error
     tried, told, further = [recipe], list[Finding](), list[Proposal]()
@@ -241,7 +240,7 @@ def heal(
         if say is not None:
             say(f"healing {proposal.finding.rule}: training again with {_in_words(proposal.changes)}")
         tried.append(changed)
-        after = records.training(len(tried), partial(train, changed))
+        after = records.training(len(tried), changed, train)
         better = after.score.is_better_than(kept.score, maximize=maximize)
         told.append(_outcome(proposal, kept, after, monitor=monitor, better=better))
         if say is not None:
@@ -330,6 +329,21 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "no result"
 
 
+HARMLESS = {
+    f"training.{name}"
+    for name in (
+        "checkpoint_every",
+        "keep_checkpoints",
+        "keep_best",
+        "keep_every",
+        "heal_attempts",
+        "workers",
+        "device",
+    )
+}
+"""Keys of the recipe that may change when a healing run is resumed."""
+
+
 # What a trainer can heal by itself.
 
 FOREIGN = {
@@ -405,5 +419,6 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor], records: Records) -> tu
     if (start := records.start()) is None:
         records.begin(recipe, weights)
         return recipe, weights
-    refuse_changes(start[0].settings(), recipe.settings(), records.folder)
-    return start
+    then, now = ({k: v for k, v in one.settings().items() if k not in HARMLESS} for one in (start[0], recipe))
+    refuse_changes(then, now, records.folder)
+    return recipe, start[1]
