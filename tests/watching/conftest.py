@@ -9,3 +9,4 @@ import pytest
 def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sounding.watching.watcher.ALLOWANCE", 60.0)
     monkeypatch.setattr("sounding.watching.watcher.EXPERIMENTS_ALLOWANCE", 600.0)
+    monkeypatch.setattr("sounding.watching.watcher.CALM_ALLOWANCE", 600.0)

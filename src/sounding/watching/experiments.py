@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,13 @@ class Laboratory:
         self.start: dict[str, Tensor] = {}
         """The weights at the start of training; empty for a model that is too large to keep them."""
         self._plain: tuple[tuple[int, int, int, bool] | None, list[float]] = (None, [])
+        self._made: dict[str, tuple[int, Any]] = {}
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What several rules ask for after the same step, made once."""
+        if self._made.get(name, (-1, None))[0] != self.seen.done:
+            self._made[name] = self.seen.done, make()
+        return self._made[name][1]
 
     def keep_start(self) -> None:
         """Keep the weights of now as those at the start."""
@@ -141,10 +148,17 @@ class Laboratory:
         return Twin(models, self.seen.name, optimizer)
 
     def descend(
-        self, remedy: Remedy | None = None, *, steps: int = STEPS, batches: int = 0, fresh: bool = False
+        self,
+        remedy: Remedy | None = None,
+        *,
+        steps: int = STEPS,
+        batches: int = 0,
+        fresh: bool = False,
+        enough: float = 0.0,
     ) -> list[float]:
         """Train a copy on recorded batches in turns; the loss before each step.
 
+        enough:  the part of the first loss below which it stops.
         batches: how many of the latest batches; 0 takes all.
         fresh:   begin where training began, at the highest rate so far, instead of where it is.
         """
@@ -160,6 +174,8 @@ class Laboratory:
                 losses.append(twin.step(tapes[step % len(tapes)]))
                 if not math.isfinite(losses[-1]):
                     losses += [math.inf] * (steps - step - 1)
+                    break
+                if losses[-1] < enough * losses[0]:
                     break
         self.seconds += time.perf_counter() - began
         return losses
@@ -205,9 +221,9 @@ class Laboratory:
             models = copy.deepcopy(dict(self.models))
             return float(((tape or self.tapes[-1]).play(models, change)).detach())
 
-    def memorises(self, remedy: Remedy | None = None, *, steps: int = 200) -> float:
-        """The part of the loss on one batch that is left after training a copy on nothing else."""
-        losses = self.descend(remedy, steps=steps, batches=1)
+    def memorises(self, remedy: Remedy | None = None, *, steps: int = 200, enough: float = 0.0) -> float:
+        """The part of the loss on one batch that is left when a copy learns nothing else, until `enough` of it is."""
+        losses = self.descend(remedy, steps=steps, batches=1, enough=enough)
         return min(losses) / max(losses[0], 1e-12)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ AGREEMENT = 0.85
 """Of neighbours and model, below which neither foretells labels."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Labelled:
     """Examples of a classification, none of them twice."""
 
@@ -35,9 +36,24 @@ class Labelled:
     places: list[tuple[int, int]]
     """Number of the step, and row in its batch."""
 
+    @cached_property
+    def neighbours(self) -> tuple[Tensor, Tensor]:
+        """The label that most of the ten nearest rows bear, and the share of them that do, by row."""
+        distances = torch.cdist(self.inputs, self.inputs)
+        distances.fill_diagonal_(torch.inf)
+        nearest = distances.topk(min(NEIGHBOURS, len(distances) - 1), largest=False).indices
+        votes = torch.nn.functional.one_hot(self.labels[nearest], int(self.labels.max()) + 1).float().mean(1)
+        share, label = votes.max(1)
+        return label, share
+
 
 def labelled(laboratory: Laboratory) -> Labelled | None:
     """The examples of the recorded batches; none where the loss is not one of classification with a label a row."""
+    known: Labelled | None = laboratory.once("labelled", lambda: _labelled(laboratory))
+    return known
+
+
+def _labelled(laboratory: Laboratory) -> Labelled | None:
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with apart(), torch.no_grad():
         models = copy.deepcopy(dict(laboratory.models))
@@ -112,16 +128,6 @@ def _first_of_each(inputs: Tensor) -> Tensor:
     return first.scatter_reduce(0, which, torch.arange(len(inputs)), "amin").sort().values
 
 
-def neighbours(known: Labelled) -> tuple[Tensor, Tensor]:
-    """The label that most of the ten nearest rows bear, and the share of them that do, by row."""
-    distances = torch.cdist(known.inputs, known.inputs)
-    distances.fill_diagonal_(torch.inf)
-    nearest = distances.topk(min(NEIGHBOURS, len(distances) - 1), largest=False).indices
-    votes = torch.nn.functional.one_hot(known.labels[nearest], int(known.labels.max()) + 1).float().mean(1)
-    share, label = votes.max(1)
-    return label, share
-
-
 @dataclass(frozen=True, slots=True)
 class Doubts:
     """Examples of which the label could be foretold, in the eyes of the neighbours and of the model alike."""
@@ -144,7 +150,7 @@ def doubts(known: Labelled, part: float = 0.25, of: int | None = None) -> Doubts
 
     part: the part of the rows that is taken; of: only among those that are expected to be of this class.
     """
-    label, agreement = neighbours(known)
+    label, agreement = known.neighbours
     certainty = torch.minimum(_rank(agreement + 1e-3 * known.confidence), _rank(known.confidence))
     candidates = torch.arange(len(label)) if of is None else ((label == of) & (known.predictions == of)).nonzero()[:, 0]
     count = max(round(part * len(candidates)), 1)

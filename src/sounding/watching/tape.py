@@ -92,14 +92,15 @@ class Tape:
     """The sum of what the roots were worth."""
     target: Tensor | None = None
     """What the loss function compared with, if it is one of PyTorch's."""
+    size: int = 0
+    """Bytes, once it was measured."""
 
     @property
     def is_whole(self) -> bool:
         """Whether playing it leads to a loss."""
         return bool(self.roots) and any(isinstance(entry.run, str) for entry in self.entries)
 
-    @property
-    def size(self) -> int:
+    def measure(self) -> int:
         """Bytes of the tensors on it, most of them the batch."""
         leaves = [leaf for entry in self.entries for leaf in tree_flatten(entry.arguments)[0]]
         tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor)}
@@ -240,7 +241,10 @@ class Recorder(TorchFunctionMode):
         leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
         touched = [leaf for leaf in leaves if id(leaf) in self._slots]
         if touched or any(id(leaf) in self._weights for leaf in leaves):
-            if any(isinstance(leaf, Tensor) for leaf in tree_flatten(result)[0]):
+            results = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+            if any(
+                touched or leaf.requires_grad for leaf in results
+            ):  # to look at a parameter's gradient is no penalty
                 self._add(function, (tuple(args), kwargs), result)
             if isinstance(result, Tensor) and touched:
                 self._note(function, args, kwargs, result, leaves)

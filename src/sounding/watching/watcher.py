@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from sounding.errors import UserError
 from sounding.finding import Finding
 from sounding.watching import probes
-from sounding.watching.experiments import Laboratory, apart
+from sounding.watching.experiments import STEPS, Laboratory, apart
 from sounding.watching.flow import flow_of
 from sounding.watching.graph import Graph, named_parameters
 from sounding.watching.rule import Rule
@@ -38,10 +38,12 @@ SPARING_FIRST = 3
 """Steps at the beginning that a sparing watch looks at; after them, the next one comes when the steps have doubled."""
 TROUBLED, HEADWAY = 60, 0.1
 """After so many steps with less of the loss gone a run is in trouble."""
-EXPERIMENTS = 0.05
-"""Of the time that has passed, what experiments may take ..."""
-EXPERIMENTS_ALLOWANCE = 20.0
-"""... beside so many seconds."""
+EXPERIMENTS, EXPERIMENTS_ALLOWANCE = 0.05, 20.0
+"""Of the time that has passed, what experiments may take beside so many seconds, where a run is in trouble ..."""
+CALM, CALM_ALLOWANCE = 0.01, 1.0
+"""... and where it is not: the next one, as long as it is expected to be, has to fit in."""
+EXPECTED = 2 * STEPS
+"""Steps of an experiment."""
 
 _active: list[Watch] = []
 _plain_backward = torch.autograd.backward
@@ -394,7 +396,7 @@ class Watch:
 
     def _keep(self, seen: Seen, recorder: Recorder, step: Step) -> None:
         recorder.forget()
-        recorder.tape.loss = step.loss
+        recorder.tape.loss, recorder.tape.size = step.loss, recorder.tape.measure()
         if recorder.tape.is_whole:
             seen.tapes.append(recorder.tape)
             while len(seen.tapes) > 1 and sum(tape.size for tape in seen.tapes) > KEPT_BYTES:
@@ -460,12 +462,12 @@ class Watch:
 
     def _judge(self, seen: Seen) -> None:
         laboratory = seen.laboratory
-        in_trouble = seen.lost is not None or (seen.done >= TROUBLED and seen.headway() < HEADWAY)
+        stands_still = seen.done >= TROUBLED and seen.headway() < HEADWAY and not seen.is_falling()
+        in_trouble = seen.lost is not None or stands_still
         for rule in list(self._rules[seen.name]):
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
                 continue
-            allowed = EXPERIMENTS_ALLOWANCE + EXPERIMENTS * (time.perf_counter() - self._began)
-            in_time = self.patient or laboratory.seconds < allowed
+            in_time = self.patient or self._is_affordable(seen, in_trouble=in_trouble)
             laboratory.is_open = in_time and (in_trouble or not self._sparing)
             finding = rule.check(seen)
             if finding is None:
@@ -474,6 +476,14 @@ class Watch:
             self._found.append(finding)
             if self._say is not None and finding.severity != "info":
                 self._say(f"watch: step {seen.done}: {told(finding)}")
+
+    def _is_affordable(self, seen: Seen, *, in_trouble: bool) -> bool:
+        """Whether there is time for another experiment."""
+        passed, spent = time.perf_counter() - self._began, seen.laboratory.seconds
+        if in_trouble:
+            return spent < EXPERIMENTS_ALLOWANCE + EXPERIMENTS * passed
+        a_step = (passed - spent) / max(seen.done, 1)
+        return spent + EXPECTED * a_step < CALM_ALLOWANCE + CALM * passed
 
 
 def told(finding: Finding) -> str:

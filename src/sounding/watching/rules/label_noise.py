@@ -6,7 +6,7 @@ import math
 from typing import ClassVar
 
 from sounding.finding import Finding
-from sounding.watching.labels import Doubts, Labelled, doubts, labelled, neighbours
+from sounding.watching.labels import Doubts, Labelled, doubts, labelled
 from sounding.watching.rule import Rule
 from sounding.watching.rules.overfit import accuracy_lost
 from sounding.watching.seen import Seen
@@ -83,7 +83,7 @@ class LabelNoise(Rule):
         found = doubts(known)
         if found is None or found.share - 2 * math.sqrt(found.share * (1 - found.share) / len(found.rows)) < NOISE / 3:
             return
-        label, _ = neighbours(known)
+        label, _ = known.neighbours
         if found.share < EVEN * float((label != known.labels).float().mean()):
             return
         self._looks += 1

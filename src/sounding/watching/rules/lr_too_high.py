@@ -22,7 +22,7 @@ class LearningRateTooHigh(Rule):
     """The loss rises or stands still because each step overshoots.
 
     Trigger: the loss is higher than at the start, or far above its best, or lost, or makes no headway while weights
-    change by more than a hundredth of themselves in a step.
+    change by more than a hundredth of themselves in a step and it does not fall.
     Confirmed: of copies that begin where training began, those at a third, a tenth, a hundredth or a thousandth of the
     rate get further in fifty steps than the one at this rate.
     Remedy: the rate that got furthest.
@@ -77,5 +77,5 @@ class LearningRateTooHigh(Rule):
         if not math.isfinite(late) or late > WORSE * max(seen.losses[0], 1e-12):
             return True
         if seen.steps and seen.done >= 10 and seen.headway() < 0.1 and seen.update_ratio() > 0.01:
-            return True
+            return not seen.is_falling()
         return seen.done >= 20 and seen.headway() < 0.5 and late > 2 * max(min(seen.losses), 1e-12) and late > 0

@@ -54,14 +54,11 @@ class Underfit(Rule):
         if seen.graph is not None and not self._narrow:
             self._narrow = hidden_layers(seen.graph, seen.model)
         laboratory = seen.laboratory
-        if seen.others or seen.done < self._next or not laboratory.is_ready or len(laboratory.tapes) < FEWEST:
+        if self._is_large_enough or seen.others or seen.done < self._next:
             return None
-        if (
-            self._is_large_enough
-            or not self._narrow
-            or not _stands_still(seen.losses)
-            or not 0 <= seen.headway() < HEADWAY
-        ):
+        if not laboratory.is_ready or len(laboratory.tapes) < FEWEST:
+            return None
+        if not self._narrow or not _stands_still(seen.losses) or not 0 <= seen.headway() < HEADWAY:
             return None
         self._next = 2 * seen.done
         left = math.inf
