@@ -2,7 +2,8 @@
 
     python -m benchmarks.watch [--cases id,id] [--part tune|report] [--group faulty|healthy] [--seeds 0,1] [--json FILE]
     python -m benchmarks.watch --unwatched      the programs alone: do faults harm, do healthy ones learn?
-    python -m benchmarks.watch --overhead       CPU time of watching
+    python -m benchmarks.watch --overhead       CPU time of watching them
+    python -m benchmarks.watch --workloads lstm,resnet [--rounds 3] [--epochs-scale 0.4]    ... longer training
     python -m benchmarks.watch --list
 
 Each faulty program has a twin without the fault; twins and further healthy programs must raise no alarm. With `--json`
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,10 +22,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.speed.workloads import WORKLOADS
 from benchmarks.watch.cases import FAULTY, HEALTHY
 from benchmarks.watch.cases.case import Family
 from benchmarks.watch.measure import Measured, run
-from benchmarks.watch.overhead import overhead
+from benchmarks.watch.overhead import ROUNDS, overhead, workloads
 from benchmarks.watch.programs import Run
 from benchmarks.watch.report import report
 
@@ -116,6 +119,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a line for each program; those that are there are not run again")
     parser.add_argument("--unwatched", action="store_true")
     parser.add_argument("--overhead", action="store_true")
+    parser.add_argument("--workloads", default="", help="names of those of benchmarks.speed, or `all`")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--epochs-scale", type=float, default=1.0)
+    parser.add_argument("--data", type=Path, default=os.environ.get("SOUNDING_DATA"), help="the public data sets")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -123,8 +130,12 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{job.family.part:6} {job.kind:8} {job.id:44} {' '.join(job.causes)}" for job in chosen))
         return
+    if options.workloads:
+        names = list(WORKLOADS) if options.workloads == "all" else options.workloads.split(",")
+        print(overhead(workloads(options.data, names, options.epochs_scale), options.rounds))
+        return
     if options.overhead:
-        print(overhead({job.id: job.program for job in chosen if job.kind == "healthy"}))
+        print(overhead({job.id: job.program for job in chosen if job.kind == "healthy"}, options.rounds))
         return
     known, measured = read(options.json), []
     for seed in map(int, options.seeds.split(",")):

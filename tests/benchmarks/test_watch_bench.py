@@ -15,7 +15,8 @@ from benchmarks.watch import data, measure, programs
 from benchmarks.watch.cases import FAULTY, HEALTHY
 from benchmarks.watch.cases.case import RULES
 from benchmarks.watch.generative import RING, covered
-from benchmarks.watch.measure import Figures, Measured, Said, Share, confusion, harm, step_of, wilson
+from benchmarks.watch.measure import Figures, Listener, Measured, Said, Share, confusion, harm, step_of, wilson
+from benchmarks.watch.overhead import overhead, workloads
 from benchmarks.watch.report import report
 from scipy.stats import binomtest
 
@@ -273,3 +274,19 @@ def test_measured_programs_are_written_down_and_read_again(tmp_path: Path) -> No
     path = tmp_path / "lines.jsonl"
     path.write_text(json.dumps(one.to_json()) + "\n")
     assert command.read(path) == {("a", 0): one}
+
+
+def test_what_watching_a_workload_costs_is_told_by_name(monkeypatch):
+    spent = iter([1.0, 1.0, 1.0, 1.03])  # a turn that fills caches, then plain before watched
+    monkeypatch.setattr("benchmarks.watch.overhead.cpu_time", lambda program, is_watched: next(spent))
+    told = overhead(workloads(None, ["table-small"], epochs_scale=0.02), rounds=1)
+    assert "table-small" in told
+    assert told.endswith("median +3.0%, worst +3.0%")
+
+
+def test_a_workload_is_trained_under_the_watch():
+    listener = Listener()
+    workloads(None, ["table-small"], epochs_scale=0.02)["table-small"](listener, 0)
+    seen = listener.watch.players["model"]
+    assert seen.done == 188
+    assert seen.losses[-1] < 0.9 * seen.losses[0]

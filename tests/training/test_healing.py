@@ -14,7 +14,7 @@ from sounding.batches import Batches
 from sounding.errors import DivergedError, InterruptedRunError, RecipeError
 from sounding.finding import Finding, Remedy
 from sounding.recipe import Recipe, TrainingRecipe
-from sounding.training import Player, StepRecord, Trainer
+from sounding.training import Player, StepRecord, Trainer, healing
 from sounding.training.healing import Records, Score, Training, heal, remedied_by
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -101,6 +101,17 @@ def test_a_healthy_run_is_left_alone() -> None:
     assert same(state(plain), state(healed))
     assert [record.validation for record in before] == [record.validation for record in after]
     assert not [finding for finding in healed.findings if finding.rule in ("healed", "not-healed")]
+
+
+def test_after_a_remedy_that_does_not_help_the_weights_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, healed = trainer(lr=1e-2), trainer(lr=1e-2, heal=True)
+    before = plain.fit(TRAIN, HELD_OUT)
+    monkeypatch.setattr(healing, "_proposals", lambda training: [healing.Proposal(finding("one"), {RATE: 1e-7})])
+    after = healed.fit(TRAIN, HELD_OUT)
+    assert [one.evidence["kept"] for one in healed.findings if one.rule == "not-healed"] == [False]
+    assert same(state(plain), state(healed))
+    assert [record.validation for record in before] == [record.validation for record in after]
+    assert healed.recipe == plain.recipe
 
 
 # What decides, and what is kept.
