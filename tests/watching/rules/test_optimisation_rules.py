@@ -8,6 +8,9 @@ from programs import alarms, blobs, perceptron, train
 from torch import nn
 from torch.nn import functional as F
 
+from sounding.watching.rules.dead_relu import dead_shares
+from sounding.watching.seen import Activation, Seen, Step
+
 
 def deep(activation, depth: int = 10) -> nn.Sequential:
     torch.manual_seed(0)
@@ -153,3 +156,16 @@ def warm_up(optimizer):
 def test_healthy_runs_hear_nothing(name):
     torch.manual_seed(0)
     assert alarms(HEALTHY[name]()) == []
+
+
+def test_units_that_died_of_late_are_dead_however_long_they_lived():
+    def looked_at(number, alive):
+        activation = Activation("0", "relu", torch.tensor(alive), 64, 0.5, 0.0, 1.0)
+        return Step(number, 1.0, [0.1], activations=[activation])
+
+    seen = Seen("model", nn.Linear(2, 4), None, losses=[1.0] * 127)
+    seen.steps = [looked_at(number, [True] * 4) for number in (0, 1, 2, 6, 14, 30)]
+    seen.steps += [looked_at(62, [False, False, False, True]), looked_at(126, [False, False, True, False])]
+    assert dead_shares(seen) == {"0": 0.75}  # of the last step alone: the one before is more than half of the run ago
+    seen.losses = [1.0] * 124
+    assert dead_shares(seen) == {"0": 0.5}

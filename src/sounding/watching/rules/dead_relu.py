@@ -12,8 +12,8 @@ from sounding.watching.experiments import Twin
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
-EXAMPLES = 512
-"""Examples, of several steps, for which a unit has to be zero."""
+EXAMPLES, LEAST = 512, 64
+"""Examples for which a unit has to be zero: of so many if there are as many of late, and of no less."""
 SHARE = 0.5
 """Of a layer."""
 GAIN = 0.1
@@ -23,8 +23,8 @@ HEADWAY = 0.9
 class DeadRelu(Rule):
     """More than half of a layer's units are zero for every example, so that no gradient passes them.
 
-    Trigger: they were zero for at least 512 examples in a row, and the loss does not fall. Sparse layers, where each
-    unit answers to some examples, do not count.
+    Trigger: they were zero for up to 512 examples in a row, all of the second half of the run, and the loss does not
+    fall. Sparse layers, where each unit answers to some examples, do not count.
     Confirmed: a copy in which the dead units are drawn anew gets further in fifty steps at a third of the rate.
     Remedy: a lower rate, He initialisation, or a leaky ReLU.
     """
@@ -63,7 +63,7 @@ class DeadRelu(Rule):
 
 
 def dead_shares(seen: Seen) -> dict[str, float]:
-    """By layer before a ReLU: the share of units that were zero for all of at least 512 examples of late."""
+    """By layer before a ReLU: the share of units that were zero for all examples of late."""
     shares: dict[str, float] = {}
     for number, last in enumerate(seen.last.activations):
         if last.kind != "relu":
@@ -72,12 +72,14 @@ def dead_shares(seen: Seen) -> dict[str, float]:
         for step in reversed(seen.steps):
             if len(step.activations) != len(seen.last.activations) or examples >= EXAMPLES:
                 break
+            if step.number < seen.done // 2:  # steps that are looked at are far apart, and a unit may have died since
+                break
             one = step.activations[number]
             if one.alive.shape != alive.shape:
                 break
             alive |= one.alive
             examples += one.examples
-        if examples >= min(EXAMPLES, 16 * last.examples):
+        if examples >= LEAST:
             shares[last.layer] = max(shares.get(last.layer, 0.0), 1 - float(alive.float().mean()))
     return shares
 
