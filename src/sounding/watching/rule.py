@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from sounding.finding import Finding, Remedy, Severity
+from sounding.watching.experiments import STEPS
 from sounding.watching.seen import Seen
 
 
@@ -26,6 +27,8 @@ class Rule(ABC):
     other."""
     asked_when_lost: ClassVar[bool] = False
     """Whether it has something to say once the loss is no longer finite."""
+    experiment: ClassVar[int] = 2 * STEPS
+    """About so many steps are trained or replayed in its experiment."""
     explains: ClassVar[tuple[str, ...]] = ()
     """Rules whose findings follow from this one."""
     sources: ClassVar[tuple[str, ...]] = ()

@@ -23,6 +23,10 @@ KEPT_BATCHES = 8
 """Batches that are kept for experiments ..."""
 KEPT_BYTES = 64 << 20
 """... as long as they take no more memory than this; one is kept in any case."""
+EARLIEST = 4
+"""Steps before a loss is judged."""
+WORSE = 1.5
+"""Times the first loss, where harm is plain."""
 
 
 @dataclass(slots=True)
@@ -240,10 +244,16 @@ class Seen:
             return 0.0
         return 1 - median(self.recent(min(20, max(3, len(self.losses) // 5)))) / max(abs(self.losses[0]), 1e-12)
 
-    def update_ratio(self) -> float:
-        """The median over weight matrices of the norm of the last update relative to that of the weights."""
+    def has_risen(self) -> bool:
+        """Whether the loss of late is far above the first one."""
+        late = sorted(self.recent(5))
+        return len(self.losses) >= EARLIEST and not late[len(late) // 2] <= WORSE * max(self.losses[0], 1e-12)
+
+    def update_ratio(self, step: Step | None = None) -> float:
+        """The median over weight matrices of the norm of an update, the last one, relative to that of the weights."""
         matrices = {name for name, parameter in self.model.named_parameters() if parameter.ndim > 1}
-        return median([ratio for name, ratio in self.last.update_ratios.items() if name in matrices] or [0.0])
+        ratios = (step or self.last).update_ratios
+        return median([ratio for name, ratio in ratios.items() if name in matrices] or [0.0])
 
     def progress(self) -> float | None:
         """How far the loss of late has come from that of ignoring the inputs (0) towards nothing (1)."""

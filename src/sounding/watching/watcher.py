@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from sounding.errors import UserError
 from sounding.finding import Finding
 from sounding.watching import probes
-from sounding.watching.experiments import STEPS, Laboratory, apart
+from sounding.watching.experiments import Laboratory, apart
 from sounding.watching.flow import flow_of
 from sounding.watching.graph import Graph, named_parameters
 from sounding.watching.rule import Rule
@@ -42,8 +42,6 @@ EXPERIMENTS, EXPERIMENTS_ALLOWANCE = 0.05, 20.0
 """Of the time that has passed, what experiments may take beside so many seconds, where a run is in trouble ..."""
 CALM, CALM_ALLOWANCE = 0.01, 1.0
 """... and where it is not: the next one, as long as it is expected to be, has to fit in."""
-EXPECTED = 2 * STEPS
-"""Steps of an experiment."""
 
 _active: list[Watch] = []
 _plain_backward = torch.autograd.backward
@@ -133,6 +131,7 @@ class Watch:
         self._stepped: set[str] = set()  # players whose last step was seen before it was told
         self._notes: dict[str, probes.Notes] = {}
         self._spent, self._began = 0.0, 0.0
+        self._a_step, self._noted = math.inf, 0.0  # seconds of the fastest step so far, and when the last one was done
 
     # What the user calls.
 
@@ -314,6 +313,8 @@ class Watch:
             if apart.depth:
                 return
             pending = self._pending
+            if isinstance(optimizer, torch.optim.LBFGS):  # which asks for the loss several times in a step
+                del pending[1:]
             loss = float(sum(one if isinstance(one, float) else one.sum() for one in pending))
             self._note_step(seen, loss, optimizer.param_groups[0]["lr"])
             if self._is_told:
@@ -329,6 +330,10 @@ class Watch:
         return after
 
     def _note_step(self, seen: Seen, loss: float, rate: float) -> None:
+        now = time.perf_counter()
+        if seen.losses:
+            self._a_step = min(self._a_step, now - self._noted)
+        self._noted = now
         seen.losses.append(loss)
         seen.rates.append(rate)
         if not math.isfinite(loss) and seen.lost is None:  # not seen before the step, as on a GPU
@@ -463,11 +468,11 @@ class Watch:
     def _judge(self, seen: Seen) -> None:
         laboratory = seen.laboratory
         stands_still = seen.done >= TROUBLED and seen.headway() < HEADWAY and not seen.is_falling()
-        in_trouble = seen.lost is not None or stands_still
+        in_trouble = seen.lost is not None or stands_still or seen.has_risen()
         for rule in list(self._rules[seen.name]):
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
                 continue
-            in_time = self.patient or self._is_affordable(seen, in_trouble=in_trouble)
+            in_time = self.patient or self._is_affordable(seen, rule.experiment, in_trouble=in_trouble)
             laboratory.is_open = in_time and (in_trouble or not self._sparing)
             finding = rule.check(seen)
             if finding is None:
@@ -477,13 +482,13 @@ class Watch:
             if self._say is not None and finding.severity != "info":
                 self._say(f"watch: step {seen.done}: {told(finding)}")
 
-    def _is_affordable(self, seen: Seen, *, in_trouble: bool) -> bool:
-        """Whether there is time for another experiment."""
+    def _is_affordable(self, seen: Seen, steps: int, *, in_trouble: bool) -> bool:
+        """Whether there is time for another experiment of so many steps."""
         passed, spent = time.perf_counter() - self._began, seen.laboratory.seconds
         if in_trouble:
             return spent < EXPERIMENTS_ALLOWANCE + EXPERIMENTS * passed
-        a_step = (passed - spent) / max(seen.done, 1)
-        return spent + EXPECTED * a_step < CALM_ALLOWANCE + CALM * passed
+        a_step = self._a_step if math.isfinite(self._a_step) else passed
+        return spent + steps * a_step < CALM_ALLOWANCE + CALM * passed
 
 
 def told(finding: Finding) -> str:

@@ -171,3 +171,34 @@ def test_a_schedule_that_ends_with_the_run():
         scheduler=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 80),
     )  # fmt: skip
     assert alarms(w) == []
+
+
+def test_a_beginning_that_was_left_out_is_a_fault_where_the_rest_learns_nothing():
+    def deaf() -> nn.Module:
+        torch.manual_seed(0)
+        model = perceptron(8, 32, 32, 3)
+        with torch.no_grad():
+            for parameter in list(model.parameters())[:4]:
+                parameter.mul_(1e-3)
+        return model
+
+    w = train(deaf(), blobs(), parameters=lambda model: model[4].parameters(), epochs=12)
+    (finding,) = [finding for finding in w.findings if finding.rule == "no_update"]
+    assert finding.severity == "warning"
+    assert "a copy with the remedy" in finding.confirmed
+
+
+def test_a_loss_that_is_computed_from_copies_of_the_weights_is_out_of_the_graph():
+    torch.manual_seed(0)
+    model, (x, y) = perceptron(8, 32, 3), blobs()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scale = torch.ones((), requires_grad=True)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(8):
+            optimizer.zero_grad()
+            weights = [parameter.detach().clone() for parameter in model.parameters()]
+            hidden = F.relu(F.linear(x, weights[0], weights[1]))
+            (scale * F.cross_entropy(F.linear(hidden, weights[2], weights[3]), y)).backward()
+            optimizer.step()
+    assert [(finding.rule, finding.severity) for finding in w.findings][0] == ("no_update", "error")
+    assert "no gradient reaches any parameter" in w.findings[0].title

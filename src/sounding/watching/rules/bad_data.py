@@ -16,13 +16,19 @@ from sounding.watching.seen import Seen
 ROWS = 32
 """At least so many have to be seen."""
 REPEATED = 0.5
+OUTLYING_FROM = 10
+"""Steps before which too few targets were seen."""
+FAR, FEW, DOMINATED = 50, 0.02, 0.95
+"""Targets that are so many times further from the median than half of all are, the share of all that they may be, and
+the share of the squared distances that they have."""
 
 
 class BadData(Rule):
     """Inputs or targets that say nothing or something impossible.
 
     Trigger: inputs or targets that are not finite; targets of a binary loss that are no probabilities; the same few
-    rows over and over, with targets that differ; columns that are the same in every row.
+    rows over and over, with targets that differ; a few targets so far out that a squared error sees nothing else;
+    columns that are the same in every row.
     Harm: what is not finite has to reach the loss; repeated rows have to contradict one another. Constant columns in
     other data are a note.
     Remedy: look at the rows where they are read.
@@ -46,7 +52,13 @@ class BadData(Rule):
         self._compared = 0  # rows, when they were compared last
 
     def check(self, seen: Seen) -> Finding | None:
-        return self._not_finite(seen) or self._improbable(seen) or self._repeated(seen) or self._constant(seen)
+        return (
+            self._not_finite(seen)
+            or self._improbable(seen)
+            or self._repeated(seen)
+            or self._outlying(seen)
+            or self._constant(seen)
+        )
 
     def _not_finite(self, seen: Seen) -> Finding | None:
         if seen.lost is None or seen.lost.what not in {"inputs", "targets"}:
@@ -104,6 +116,31 @@ class BadData(Rule):
             rows=len(x),
             different=len(kinds),
             confirmed="within rows of equal inputs the targets vary as much as in all",
+        )
+
+    def _outlying(self, seen: Seen) -> Finding | None:
+        call = seen.call
+        if call is None or call.name != "mse_loss" or seen.done < OUTLYING_FROM or call.target.shape[1:].numel() > 1:
+            return None
+        values = torch.cat([target.flatten() for target in seen.targets]).double()
+        away = (values - values.median()).abs()
+        spread = float(away.median())
+        outliers = away > FAR * spread
+        share = float(away[outliers].square().sum() / away.square().sum().clamp_min(1e-300))
+        if not spread or not 0 < int(outliers.sum()) <= FEW * len(values) or share < DOMINATED:
+            return None
+        return self.finding(
+            seen,
+            f"{int(outliers.sum())} of {len(values)} targets lie {FAR} times further from the middle than most, up to "
+            f"{float(values[away.argmax()]):.4g}",
+            f"They make up {share:.1%} of what squared errors measure: the network follows them and not the others.",
+            "look at these rows; correct or drop them, or use a loss that they do not dominate (l1, Huber)",
+            outliers=int(outliers.sum()),
+            targets=len(values),
+            median=float(values.median()),
+            spread=spread,
+            share=share,
+            confirmed="the targets of the steps that were looked at",
         )
 
     def _constant(self, seen: Seen) -> Finding | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from torch import Tensor
@@ -87,7 +88,8 @@ class BadInit(Rule):
             return f"signals go from {first:.2g} in the inputs to {sizes[-1]:.2g} before the last layer"
         baseline, first_loss = seen.ignorance, self._first
         classes = seen.call.classes if seen.call is not None else 0
-        if classes and baseline and first_loss and first_loss > LOSS * max(baseline, 0.5):
+        even = math.log(max(classes, 2))  # what equal probabilities cost: rows in order show few classes at first
+        if classes and baseline and first_loss and first_loss > LOSS * max(baseline, 0.5) and first_loss > 1.5 * even:
             return f"the first loss is {first_loss:.3g}, where {baseline:.3g} is that of knowing nothing"
         return ""
 

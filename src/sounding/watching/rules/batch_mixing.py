@@ -33,6 +33,7 @@ class BatchMixing(Rule):
 
     name = "batch_mixing"
     looks_at = "examples of a batch that reach into one another"
+    experiment = 10
     explains = ("underfit", "labels_shuffled", "too_few_steps", "lr_too_low", "overfit", "bad_init")
     sources: ClassVar = (
         "Karpathy 2019, A Recipe for Training Neural Networks, dependencies by backpropagation",

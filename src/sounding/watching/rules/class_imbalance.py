@@ -34,6 +34,7 @@ class ClassImbalance(Rule):
 
     name = "class_imbalance"
     looks_at = "rare classes that are never found"
+    experiment = 10
     explains = ("underfit", "overfit", "too_few_steps")
     sources: ClassVar = (
         "Schoop et al. 2021, UMLAUT (CHI), class imbalance (ten to one, more than .7 missed)",

@@ -49,11 +49,13 @@ class CorruptLabels(Rule):
 
     name = "corrupt_labels"
     looks_at = "labels that are wrong by a system"
+    experiment = 10
     explains = ("label_noise", "overfit", "underfit", "too_few_steps", "class_imbalance", "labels_shuffled")
     sources: ClassVar = ("Humbatova et al. 2021, DeepCrime (ISSTA): changed labels", "Northcutt et al. 2021 (JAIR)")
 
     def __init__(self) -> None:
         self._next = FIRST
+        self._suspected: dict[int, int] = {}  # classes of the validation rows, and what they were taken for
 
     def check(self, seen: Seen) -> Finding | None:
         call = seen.call
@@ -109,6 +111,9 @@ class CorruptLabels(Rule):
         recalls = [_recall(answers, targets, one) for one in others]
         shifted = len(taken) > 1 and len({other for other, _ in taken.values()}) == len(taken)
         if not taken or not (shifted or (recalls and sorted(recalls)[len(recalls) // 2] > RECALL)):
+            return None
+        suspected, self._suspected = self._suspected, {one: other for one, (other, _) in taken.items()}
+        if not suspected.items() & self._suspected.items():  # a network on its way may mistake a class for a while
             return None
         one, (other, share) = next(iter(taken.items()))
         return self.finding(

@@ -41,6 +41,7 @@ class Leak(Rule):
 
     name = "leak"
     looks_at = "targets that can be seen in the inputs, and validation rows that were trained on"
+    experiment = 10
     sources: ClassVar = (
         "Karpathy 2019, A Recipe for Training Neural Networks, dependencies by backpropagation",
         "Kapoor and Narayanan 2023, Leakage and the reproducibility crisis (Patterns)",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from sounding.finding import Finding
@@ -12,8 +11,8 @@ from sounding.watching.seen import Seen
 
 FIRST = 4
 """Steps before the first judgement."""
-WORSE = 1.5
-"""Times the first loss, or the best so far, where harm is plain."""
+LEAP = 0.1
+"""Of its own norm, by which weights must not change in one step."""
 FACTORS = (1 / 3, 1 / 10, 1 / 100, 1 / 1000)
 GAIN = 0.3
 
@@ -21,8 +20,8 @@ GAIN = 0.3
 class LearningRateTooHigh(Rule):
     """The loss rises or stands still because each step overshoots.
 
-    Trigger: the loss is higher than at the start, or far above its best, or lost, or makes no headway while weights
-    change by more than a hundredth of themselves in a step and it does not fall.
+    Trigger: the loss is higher than at the start, or far above its best, or lost; or it makes no headway and does not
+    fall, while weights change by more than a hundredth of themselves in a step or have once changed by a tenth.
     Confirmed: of copies that begin where training began, those at a third, a tenth, a hundredth or a thousandth of the
     rate get further in fifty steps than the one at this rate.
     Remedy: the rate that got furthest.
@@ -73,9 +72,11 @@ class LearningRateTooHigh(Rule):
             return True
         if len(seen.losses) < FIRST:
             return False
-        late = sorted(seen.recent(5))[len(seen.recent(5)) // 2]
-        if not math.isfinite(late) or late > WORSE * max(seen.losses[0], 1e-12):
+        if seen.has_risen():
             return True
-        if seen.steps and seen.done >= 10 and seen.headway() < 0.1 and seen.update_ratio() > 0.01:
-            return not seen.is_falling()
+        late = sorted(seen.recent(5))[len(seen.recent(5)) // 2]
+        if seen.steps and seen.done >= 10 and seen.headway() < 0.1 and not seen.is_falling():
+            leaps = max(seen.update_ratio(step) for step in seen.steps)  # after which a network may be dead and quiet
+            if seen.update_ratio() > 0.01 or leaps > LEAP:
+                return True
         return seen.done >= 20 and seen.headway() < 0.5 and late > 2 * max(min(seen.losses), 1e-12) and late > 0

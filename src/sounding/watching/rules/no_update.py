@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
+
 from sounding.finding import Finding
+from sounding.watching.experiments import Remedy, Twin
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
 STEPS = 3
+JUDGED, HEADWAY, GAIN = 60, 0.5, 0.2
+"""Steps after which a network that is trained in part is judged, what it must have learned by then not to be, and what
+a copy that is trained as a whole must gain."""
+DECAYED = 1e-3
+"""Of its peak, below which a rate is at the end of its schedule."""
 """That have to pass without any change."""
 
 
@@ -19,7 +27,8 @@ class NoUpdate(Rule):
     gradient reached it; or gradients were there after the backward pass and gone at the step; or nothing changed in
     three steps at a rate above zero.
     Harm: certain, those weights cannot learn. A part left out of the optimizer at the beginning of the network, as in
-    fine-tuning, is no more than a note.
+    fine-tuning, is no more than a note, unless the rest learns little without it and a copy that trains all of it gets
+    further.
     Remedy: build the optimizer from the parameters of this model; do not detach; zero gradients before the backward
     pass instead of after it.
     """
@@ -34,7 +43,13 @@ class NoUpdate(Rule):
     def check(self, seen: Seen) -> Finding | None:
         if not seen.steps or seen.optimizer is None:
             return None
-        return self._left_out(seen) or self._cut_off(seen) or self._lost_gradients(seen) or self._unchanged(seen)
+        return (
+            self._left_out(seen)
+            or self._cut_off(seen)
+            or self._out_of_the_graph(seen)
+            or self._lost_gradients(seen)
+            or self._unchanged(seen)
+        )
 
     def _left_out(self, seen: Seen) -> Finding | None:
         assert seen.optimizer is not None
@@ -42,7 +57,7 @@ class NoUpdate(Rule):
         held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
         trainable = [name for name, p in seen.model.named_parameters() if p.requires_grad]
         absent = [name for name, p in seen.model.named_parameters() if p.requires_grad and id(p) not in held]
-        if not absent or len(seen.steps) > 1:
+        if not absent:
             return None
         if len(absent) == len(trainable):
             return self.finding(
@@ -55,15 +70,24 @@ class NoUpdate(Rule):
                 confirmed="no parameter of the model is among the optimizer's",
             )
         beginning = absent == trainable[: len(absent)]
+        harm = ""
+        if beginning:  # as in fine-tuning: what matters is whether the rest learns all the same
+            if seen.done < JUDGED and not seen.ended:
+                return None
+            if seen.done >= JUDGED and seen.headway() < HEADWAY and not seen.is_falling():
+                if not seen.laboratory.is_ready and not seen.ended:
+                    return None
+                race = seen.laboratory.race(_held(absent))
+                harm = str(race) if race.gain > GAIN else ""
         return self.finding(
             seen,
             f"{len(absent)} of {len(trainable)} parameters are not in the optimizer, {absent[0]} the first of them",
             "They keep the values they were drawn with."
-            + (" That is as it should be where a pretrained part is kept frozen." if beginning else ""),
+            + (" That is as it should be where a pretrained part is kept frozen." if beginning and not harm else ""),
             "pass model.parameters() to the optimizer, or set requires_grad to False for what is to stay as it is",
-            severity="info" if beginning else "warning",
+            severity="info" if beginning and not harm else "warning",
             parameters=absent[:10],
-            confirmed="compared with the optimizer's parameter groups",
+            confirmed=harm or "compared with the optimizer's parameter groups",
         )
 
     def _cut_off(self, seen: Seen) -> Finding | None:
@@ -80,6 +104,26 @@ class NoUpdate(Rule):
             severity="error",
             parameters=called[:10],
             confirmed="their gradients are absent after the backward pass of the loss",
+        )
+
+    def _out_of_the_graph(self, seen: Seen) -> Finding | None:
+        steps = seen.steps[-STEPS:]
+        if len(steps) < STEPS or any(step.gradients or not step.backwards or not any(step.rates) for step in steps):
+            return None
+        if any(any(step.updates.values()) for step in steps) or isinstance(seen.optimizer, torch.optim.LBFGS):
+            return None
+        trained = [name for name, parameter in seen.model.named_parameters() if parameter.requires_grad]
+        if not trained:
+            return None
+        return self.finding(
+            seen,
+            "no gradient reaches any parameter of the model",
+            "The loss was propagated back, but not to this model: it was computed from copies of the weights, or from "
+            "another network.",
+            "compute the loss from what model(inputs) answers, without detach(), .data or copies in between",
+            severity="error",
+            parameters=trained[:10],
+            confirmed=f"in {STEPS} steps no parameter had a gradient after the backward pass, and none has changed",
         )
 
     def _lost_gradients(self, seen: Seen) -> Finding | None:
@@ -102,6 +146,8 @@ class NoUpdate(Rule):
             return None
         if not any(any(step.gradients.values()) for step in steps):
             return None  # nothing to learn from: for other rules to explain
+        if max(steps[-1].rates) < DECAYED * max(seen.rates):
+            return None  # the end of a schedule
         return self.finding(
             seen,
             f"no weight has changed in {STEPS} steps",
@@ -112,3 +158,13 @@ class NoUpdate(Rule):
             rate=steps[-1].rates[0],
             confirmed="weights before and after the steps are the same",
         )
+
+
+def _held(names: list[str]) -> Remedy:
+    """The remedy of giving these parameters to the optimizer, too."""
+
+    def change(twin: Twin) -> None:
+        parameters = dict(twin.model.named_parameters())
+        twin.optimizer.add_param_group({"params": [parameters[name] for name in names]})
+
+    return change

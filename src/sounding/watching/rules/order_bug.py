@@ -33,6 +33,7 @@ class OrderBug(Rule):
 
     name = "order_bug"
     looks_at = "batches that are not shuffled"
+    experiment = 10
     explains = (
         *("underfit", "lr_too_high", "overfit", "too_few_steps", "labels_shuffled", "class_imbalance", "lr_too_low"),
         *("exploding_gradient", "dead_relu", "corrupt_labels", "label_noise", "bad_init"),

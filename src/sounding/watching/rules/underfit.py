@@ -6,9 +6,11 @@ import math
 from statistics import fmean, pstdev
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from sounding.finding import Finding
+from sounding.watching.examples import inputs_of, target_of
 from sounding.watching.experiments import Laboratory, Remedy, Twin, rate_times
 from sounding.watching.graph import Graph, Operation
 from sounding.watching.rule import Rule
@@ -60,6 +62,8 @@ class Underfit(Rule):
             return None
         if not self._narrow or not _stands_still(seen.losses) or not 0 <= seen.headway() < HEADWAY:
             return None
+        if _reconstructs(laboratory):
+            return None
         self._next = 2 * seen.done
         left = math.inf
         for remedy in (None, rate_times(1 / 3), rate_times(3)):
@@ -88,6 +92,12 @@ class Underfit(Rule):
             loss_held_out=now,
             loss_of_wider=wide,
         )
+
+
+def _reconstructs(laboratory: Laboratory) -> bool:
+    """Whether the inputs are the targets: what is narrow in such a network is meant to be."""
+    inputs, target = inputs_of(laboratory.tapes[-1]), target_of(laboratory.tapes[-1])
+    return inputs is not None and target is not None and torch.equal(inputs.flatten(), target.flatten())
 
 
 def _stands_still(losses: list[float]) -> bool:

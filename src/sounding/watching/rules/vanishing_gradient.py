@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sounding.finding import Finding
 from sounding.watching.experiments import Twin
@@ -13,6 +13,9 @@ from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen, Step
 
 RATIO = 1e-3
+RATIO_OF_LOST, SIGNAL, STILL = 0.1, 0.03, 30
+"""Where the signal is lost, too: the gradient of the first layer, what is left of the signal, and steps to wait."""
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 STEPS = 3
 FIRST = 10
 HEADWAY = 0.1
@@ -23,9 +26,11 @@ class VanishingGradient(Rule):
     """The first layers get next to no gradient, and the network does not learn.
 
     Trigger: relative to its weights, the gradient of the first layer is less than a thousandth of the last one's in
-    three steps that were looked at, and nearly all of the loss is still there after ten steps.
-    Confirmed: a copy with ReLU for sigmoid and tanh and He initialisation, or with batch norms' work done by drawing
-    weights anew, gets further in fifty steps.
+    three steps that were looked at, and nearly all of the loss is still there after ten steps. Less than a tenth will
+    do where the loss stands still after thirty steps and what goes into the last layer is all but the same for every
+    example: the signal itself was lost on the way.
+    Confirmed: a copy with ReLU for sigmoid, tanh and softmax within the network and He initialisation gets further in
+    fifty steps, or does so when the outputs of its hidden layers are normalised as well.
     Remedy: ReLU with He initialisation, normalisation, skip connections.
     """
 
@@ -44,12 +49,15 @@ class VanishingGradient(Rule):
         if seen.done < self._next or len(seen.steps) < STEPS or not seen.laboratory.is_ready:
             return None
         ratios = [ratio for step in seen.steps[-STEPS:] if (ratio := first_to_last(step)) is not None]
-        if len(ratios) < STEPS or max(ratios) >= RATIO or seen.headway() > HEADWAY:
+        if len(ratios) < STEPS or max(ratios) >= RATIO_OF_LOST or seen.headway() > HEADWAY:
+            return None
+        if max(ratios) >= RATIO and (seen.done < STILL or seen.is_falling() or signal(seen.last) > SIGNAL):
             return None
         self._next = 2 * seen.done
         start = bool(seen.laboratory.start)
-        race = seen.laboratory.race(open_up, fresh=start)
-        if race.gain < GAIN:
+        races = (seen.laboratory.race(remedy, steps=steps, fresh=start) for remedy, steps in REMEDIES)
+        race = next((race for race in races if race.gain > GAIN), None)
+        if race is None:
             return None
         return self.finding(
             seen,
@@ -63,32 +71,57 @@ class VanishingGradient(Rule):
 
 
 def first_to_last(step: Step) -> float | None:
-    """How the relative gradient of the first weight compares with that of the last; none with fewer than four."""
+    """How the relative gradient of the first weight compares with that of the last; none with fewer than three."""
     layers = [f"{one.layer}.weight" for one in step.inputs]
     relative = [
         step.gradients[name] / step.weights[name]
         for name in dict.fromkeys(layers)
         if name in step.gradients and step.weights.get(name)
     ]
-    if len(relative) < 4 or not relative[-1]:
+    if len(relative) < 3 or not relative[-1]:
         return None
     return relative[0] / relative[-1]
 
 
+def signal(step: Step) -> float:
+    """How much what goes into the last layer differs from example to example, relative to what the first one gets."""
+    first, last = step.inputs[0], step.inputs[-1]
+    return float(last.deviations.mean()) / max(float(first.deviations.mean()), 1e-12)
+
+
 def open_up(twin: Twin) -> None:
-    """Sigmoid and tanh become ReLU, weights are drawn after He et al. 2015."""
+    """Sigmoid, tanh and softmax become ReLU, but for the last module; weights are drawn after He et al. 2015."""
+    last = list(twin.model.modules())[-1]
     for parent in list(twin.model.modules()):
         for name, module in list(parent.named_children()):
-            if isinstance(module, (nn.Sigmoid, nn.Tanh)):
+            if isinstance(module, (nn.Sigmoid, nn.Tanh, nn.Softmax)) and module is not last:
                 setattr(parent, name, nn.ReLU())
     he(twin)
+
+
+def normalised(twin: Twin) -> None:
+    """The same, with what comes out of each hidden layer standardised over the batch: Ioffe and Szegedy 2015."""
+    open_up(twin)
+    layers = [module for module in twin.model.modules() if isinstance(module, LAYERS)]
+    for layer in layers[:-1]:
+        layer.register_forward_hook(lambda module, args, outputs: _standardised(outputs))
+
+
+def _standardised(outputs: Tensor) -> Tensor:
+    dims = (0, *range(2, outputs.ndim)) if outputs.ndim > 3 else tuple(range(outputs.ndim - 1))
+    deviations = outputs.std(dims, keepdim=True, correction=0)
+    return (outputs - outputs.mean(dims, keepdim=True)) / (deviations + 1e-5)
 
 
 def he(twin: Twin) -> None:
     """Draw the weights of linear and convolutional layers after He et al. 2015."""
     with torch.no_grad():
         for module in twin.model.modules():
-            if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            if isinstance(module, LAYERS):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     module.bias.zero_()
+
+
+REMEDIES = [(open_up, 50), (normalised, 50), (normalised, 150)]
+"""And in how many steps they have to help: deep networks need more."""
