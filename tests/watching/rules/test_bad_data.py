@@ -68,3 +68,19 @@ def test_few_different_rows_that_agree_with_one_another():
 
 def test_data_without_fault():
     assert RULE not in [f.rule for f in train(perceptron(8, 16, 3), blobs()).findings]
+
+
+def test_a_few_targets_that_lie_far_out():
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(512, 8, generator=draws)
+    y = x[:, :1] + 0.1 * torch.randn(512, 1, generator=draws)
+    far = y.clone()
+    far[::128] = 300.0
+    w = train(perceptron(8, 16, 1), (x, far), loss=F.mse_loss, rate=1e-3)
+    (finding,) = [finding for finding in w.findings if finding.rule == "bad_data"]
+    assert finding.severity == "warning"
+    assert finding.evidence["outliers"] / finding.evidence["targets"] == pytest.approx(4 / 512, abs=0.01)
+    assert finding.evidence["share"] > 0.99
+    heavy = y.sign() * y.abs().exp()  # skewed, as prices are
+    for target in (y, heavy):
+        assert "bad_data" not in alarms(train(perceptron(8, 16, 1), (x, target), loss=F.mse_loss, rate=1e-3))

@@ -169,3 +169,12 @@ def test_units_that_died_of_late_are_dead_however_long_they_lived():
     assert dead_shares(seen) == {"0": 0.75}  # of the last step alone: the one before is more than half of the run ago
     seen.losses = [1.0] * 124
     assert dead_shares(seen) == {"0": 0.5}
+
+
+@pytest.mark.parametrize("activation", [lambda: nn.Softmax(1), nn.Sigmoid])
+def test_a_signal_that_is_lost_on_its_way(activation):
+    torch.manual_seed(0)
+    model = perceptron(8, 32, 32, 32, 3, activation=activation)
+    w = train(model, blobs(), optimizer=torch.optim.SGD, rate=0.1, epochs=12)
+    assert alarms(w)[0] == "vanishing_gradient"
+    assert "a copy with the remedy" in w.findings[0].confirmed
