@@ -22,8 +22,8 @@ from sounding.watching.tape import Tape
 if TYPE_CHECKING:
     from sounding.watching.seen import Seen
 
-STEPS = 50
-"""Of a race between a copy as it is and a remedied one."""
+STEPS, LONG = 50, 150
+"""Of a race between a copy as it is and a remedied one; of one between networks that take their time."""
 LARGEST_START = 20_000_000
 """Numbers in a model of which the weights at the start are kept."""
 

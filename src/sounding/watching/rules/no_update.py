@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from sounding.finding import Finding
-from sounding.watching.experiments import Remedy, Twin
+from sounding.watching.experiments import LONG, Remedy, Twin
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
@@ -77,7 +77,7 @@ class NoUpdate(Rule):
             if seen.done >= JUDGED and seen.headway() < HEADWAY and not seen.is_falling():
                 if not seen.laboratory.is_ready and not seen.ended:
                     return None
-                race = seen.laboratory.race(_held(absent))
+                race = seen.laboratory.race(_held(absent), steps=LONG)
                 harm = str(race) if race.gain > GAIN else ""
         return self.finding(
             seen,

@@ -27,8 +27,8 @@ class Overfit(Rule):
 
     Trigger: several validations in a row above 1.1 times the minimum, by more than the spread over validation batches
     explains, while the training loss fell by a tenth or more since. A gap between the two alone is no sign.
-    Harm: the accuracy on validation rows fell with it, or the rise is a tenth of the loss of ignoring the inputs. A
-    rise without either is told at the end, as an info.
+    Harm: the accuracy on validation rows fell with it, or the loss there is above that of ignoring the inputs; where no
+    accuracy can be seen, the rise is a tenth of that. A rise without is told at the end, as an info.
     Confirmation: the validation itself, whose rows are not trained on.
     Remedy: stop at the minimum; weight decay, dropout, augmentation, more rows, a smaller network.
     """
@@ -54,7 +54,10 @@ class Overfit(Rule):
             return None
         rise = fmean(one.loss or 0.0 for one in late) - losses[best]
         lost = accuracy_lost(passes, late)
-        harm = lost or rise > HARM * (seen.baseline or 2 * losses[best])
+        if passes[-1].outputs:  # answers that are as right as before, given with too much confidence, are a note
+            harm = lost or losses[-1] > (seen.baseline or math.inf)
+        else:
+            harm = lost or rise > HARM * (seen.baseline or 2 * losses[best])
         if not harm and not seen.ended:
             return None
         return self.finding(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sounding.finding import Finding
+from sounding.watching.experiments import LONG, STEPS, rate_times
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
 FALLEN = 0.01
+GAIN = 0.1
 """Part of its start below which a rate is gone."""
 
 
@@ -16,7 +18,7 @@ class SchedulerPerStep(Rule):
     """A schedule made for epochs advances with every batch.
 
     Trigger: the rate falls in a small part of the run to less than a hundredth of its peak.
-    Harm: a copy at the peak rate gets further in fifty steps than one at the rate there is left.
+    Harm: a copy near the peak rate gets further in fifty steps than one at the rate there is left, or in 150.
     Remedy: call `scheduler.step()` once an epoch, or make the schedule for the number of steps.
     """
 
@@ -33,8 +35,10 @@ class SchedulerPerStep(Rule):
             return None
         first = next(step for step, rate in enumerate(seen.rates) if rate <= FALLEN * peak)
         rate = max(seen.rates[-1], 1e-12)
-        race = seen.laboratory.race(lambda twin: twin.scale_rate(peak / rate / 3))
-        if race.gain < 0.1:
+        tried = ((peak / rate / 3, STEPS), (peak / rate, LONG))
+        races = (seen.laboratory.race(rate_times(factor), steps=steps) for factor, steps in tried)
+        race = next((race for race in races if race.gain > GAIN), None)
+        if race is None:
             return None
         return self.finding(
             seen,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sounding.finding import Finding
-from sounding.watching.experiments import Twin
+from sounding.watching.experiments import LONG, Twin
+from sounding.watching.experiments import STEPS as SHORT
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen, Step
 
@@ -123,5 +124,5 @@ def he(twin: Twin) -> None:
                     module.bias.zero_()
 
 
-REMEDIES = [(open_up, 50), (normalised, 50), (normalised, 150)]
+REMEDIES = [(open_up, SHORT), (normalised, SHORT), (normalised, LONG)]
 """And in how many steps they have to help: deep networks need more."""
