@@ -96,11 +96,14 @@ class BadData(Rule):
         )
 
     def _repeated(self, seen: Seen) -> Finding | None:
-        x, y = rows_of(seen)
-        if x is None or y is None or len(x) < max(ROWS, 2 * self._compared) or len(seen.steps) < 3:
+        parts = [x for x, _ in batches(seen)]
+        count = sum(map(len, parts))
+        if count < max(ROWS, 2 * self._compared) or len(seen.steps) < 3:
             return None
-        self._compared = len(x)
-        if len(set(fingerprints((x,), {}))) > (1 - REPEATED) * len(x):  # equal rows have equal ones
+        self._compared = count
+        different = {number for part in parts for number in fingerprints((part,), {})}  # equal rows have equal ones
+        x, y = (None, None) if len(different) > (1 - REPEATED) * count else rows_of(seen)
+        if x is None or y is None:
             return None
         kinds, group = torch.unique(x, dim=0, return_inverse=True)
         if len(kinds) > (1 - REPEATED) * len(x) or not _contradict(y, group, len(kinds)):
