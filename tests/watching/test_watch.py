@@ -272,3 +272,44 @@ def test_a_watch_that_is_told_each_step_has_no_hooks_between_looks():
     assert attached == [0, 1, 2, 6, 14] == [step.number for step in seen.steps]
     assert seen.losses == losses
     assert len(seen.validations) == 1
+
+
+def told_watch() -> tuple[nn.Module, torch.optim.Optimizer, Watch]:
+    torch.manual_seed(0)
+    model = perceptron(8, 32, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return model, optimizer, Watch({"model": model}, {"model": optimizer}, sparing=True, is_told=True)
+
+
+def test_steps_that_are_told_several_at_once_count_once():  # as on a GPU
+    (x, y), losses = blobs(), []
+    model, optimizer, w = told_watch()
+    with w:
+        for _ in range(3):
+            for _ in range(10):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+            for loss in losses[-10:]:
+                w.stepped("model", loss, 0.1)
+    assert w.players["model"].losses == losses
+
+
+def test_a_step_that_the_optimizer_leaves_out_is_no_part_of_the_next_one():  # as a scaler has it
+    (x, y), losses = blobs(), []
+    model, optimizer, w = told_watch()
+    with w:
+        for step in range(6):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            if step > 1:
+                optimizer.step()
+            losses.append(loss.item())
+            w.stepped("model", losses[-1], 0.1)
+    seen = w.players["model"]
+    assert seen.losses == losses
+    assert (seen.steps[0].number, seen.steps[0].loss, seen.steps[0].backwards) == (2, losses[2], 1)
+    assert len(seen.tapes[0].roots) == 1

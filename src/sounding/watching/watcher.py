@@ -6,6 +6,7 @@ import math
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -128,7 +129,7 @@ class Watch:
         self._recorder: Recorder | None = None
         self._listening: Recorder | None = None  # to a validation
         self._close: set[str] = set()  # players whose coming step is looked at
-        self._stepped: set[str] = set()  # players whose last step was seen before it was told
+        self._stepped = Counter[str]()  # by player: steps that were seen and not told yet; a GPU's come several at once
         self._notes: dict[str, probes.Notes] = {}
         self._spent, self._began = 0.0, 0.0
         self._a_step, self._noted = math.inf, 0.0  # seconds of the fastest step so far, and when the last one was done
@@ -151,15 +152,25 @@ class Watch:
 
     def stepped(self, player: str, loss: float, rate: float) -> None:
         """Tell of a step that is done, in a loop that reads its loss anyway."""
-        if player in self._stepped:
-            self._stepped.discard(player)
+        if self._stepped[player]:
+            self._stepped[player] -= 1
         else:
             self._note_step(self.players[player], loss, rate)
-            if player not in self._close and self._is_time(self.players[player]):
+            if player in self._close:  # the optimizer left it out, as a scaler does where gradients overflow
+                self._look_anew()
+            elif self._is_time(self.players[player]):
                 self._attach()
                 self._look_closely(player)
         if not self._close:
             self._detach()
+
+    def renew(self, optimizers: Mapping[str, Optimizer]) -> None:
+        """Optimizers take the place of those there were, by player; a step that was begun is forgotten."""
+        self._detach()
+        for name, optimizer in optimizers.items():
+            self.players[name].optimizer = optimizer
+        self._attach()
+        self._look_anew()
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -318,7 +329,7 @@ class Watch:
             loss = float(sum(one if isinstance(one, float) else one.sum() for one in pending))
             self._note_step(seen, loss, optimizer.param_groups[0]["lr"])
             if self._is_told:
-                self._stepped.add(name)
+                self._stepped[name] += 1
             if name in self._close:
                 self._looked(name)
             elif self._is_time(seen):
@@ -367,6 +378,17 @@ class Watch:
                 if any(True for _ in module.parameters(recurse=False))
             ]
         self._close_handles[name] = handles
+
+    def _look_anew(self) -> None:
+        """What was seen of the coming step so far is of one that is not made."""
+        self._pending.clear()
+        if self._recorder is not None:
+            self._recorder.end()
+            self._recorder = None
+        for name in list(self._close):
+            for handle in self._close_handles[name]:
+                handle.remove()
+            self._look_closely(name)
 
     def _called_hook(self, seen: Seen, name: str) -> Callable[..., None]:
         def called(module: nn.Module, args: Any, outputs: Any) -> None:
