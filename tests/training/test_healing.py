@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sounding.batches import Batches
-from sounding.errors import DivergedError, InterruptedRunError, RecipeError
+from sounding.errors import DivergedError, InterruptedRunError, RecipeError, UserError
 from sounding.finding import Finding, Remedy
 from sounding.recipe import Recipe, TrainingRecipe
 from sounding.training import Player, StepRecord, Trainer, healing
@@ -258,6 +259,25 @@ def test_ctrl_c_says_that_the_training_begins_anew(tmp_path: Path) -> None:
     t = trainer(heal=True, checkpoints=tmp_path, onlookers=[lambda record: signal.raise_signal(signal.SIGINT)])
     with pytest.raises(InterruptedRunError, match="in training 1 of a healing run; resumed, it begins anew"):
         t.fit(TRAIN, HELD_OUT)
+    assert t.recipe.heal  # fit(..., resume=True) of this very trainer heals on
+
+
+def test_what_stops_the_first_training_is_no_outcome_to_be_read_again(tmp_path: Path) -> None:
+    def fails(recipe: Recipe) -> Training:
+        return Training(recipe=recipe, error=UserError("memory ran out"))
+
+    def works(recipe: Recipe) -> Training:
+        return Training(recipe=recipe, score=Score(0.5))
+
+    def run(train: Callable[[Recipe], Training]) -> Training:
+        records = Records(tmp_path, resume=True)
+        healing.begin(Recipe(), {}, records)
+        return heal(Recipe(), train, records, remedied=remedied_by(lambda key: True), monitor="loss")
+
+    with pytest.raises(UserError, match="memory ran out"):
+        run(fails)
+    done = run(works)
+    assert (done.score.value, done.findings) == (0.5, [])
 
 
 # Where it cannot be

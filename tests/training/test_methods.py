@@ -320,6 +320,7 @@ def test_a_batch_that_does_not_fit_passes_in_parts():
     history = trainer.fit((X, Y))
     Trainer(expected, lr=0.1, epochs=2, batch_size=32, accumulate=4, progress=False).fit((X, Y))
     assert trainer.recipe.accumulate == 4
+    assert trainer.flow["players"]["network"]["steps"][0] == 1  # the watch goes on with the new optimizer
     assert [finding.evidence["parts"] for finding in history.findings if finding.rule == "batch-in-parts"] == [4]
     assert all(a.equal(b) for a, b in zip(module.state_dict().values(), expected.state_dict().values(), strict=True))
 

@@ -225,9 +225,14 @@ def heal(
     """
     limit = recipe.training.heal_attempts
     recipe = recipe.with_settings({"training.heal": False})
-    kept = records.training(1, recipe, train)
-    if kept.error is not None and not isinstance(kept.error, DivergedError):
-        raise kept.error
+
+    def as_given(recipe: Recipe) -> Training:
+        done = train(recipe)
+        if done.error is not None and not isinstance(done.error, DivergedError):
+            raise done.error  # not written down: it is no outcome of a training, and may be gone when that is resumed
+        return done
+
+    kept = records.training(1, recipe, as_given)
     tried, told, further = [recipe], list[Finding](), list[Proposal]()
     while len(tried) <= limit:
         proposals = [*_proposals(kept), *further]

@@ -313,15 +313,19 @@ class Trainer:
             own_optimizer=self._optimizer is not None and not isinstance(self._optimizer, str),
             own_schedule=self._own_schedule is not None,
         )
-        kept = heal(
-            recipe,
-            train_with,
-            records,
-            remedied=remedied_by(keys),
-            monitor=self.monitor,
-            maximize=self.maximize,
-            say=self._say,
-        )
+        asked = self.recipe
+        try:
+            kept = heal(
+                recipe,
+                train_with,
+                records,
+                remedied=remedied_by(keys),
+                monitor=self.monitor,
+                maximize=self.maximize,
+                say=self._say,
+            )
+        finally:
+            self.recipe = asked  # one that was interrupted heals on when it is resumed
         self.network.load_state_dict(kept.weights)
         self.recipe, self.findings, self.flow = kept.recipe.training, list(kept.findings), dict(kept.flow)
         if kept.error is not None:
@@ -416,6 +420,8 @@ class Trainer:
                 buffer.copy_(value)
             self.recipe = replace(self.recipe, accumulate=2 * parts)
             run.players = self._build_players(run.batches, run.history)
+            if self._watch is not None:
+                self._watch.renew({player.name: player.optimizer for player in run.players})
             run.history.findings = [f for f in run.history.findings if f.rule != IN_PARTS]
             run.history.findings.append(
                 Finding(
@@ -621,7 +627,7 @@ class Trainer:
     @contextmanager
     def _watched(self, run: Progress) -> Iterator[None]:
         """The watch looks on: not yet at compiled steps, which call no hooks, nor at several processes."""
-        self.flow = {}
+        self.findings, self.flow = [], {}
         if not self.recipe.watch or self.recipe.compile or self.processes.count > 1:
             yield
             return
