@@ -111,7 +111,8 @@ def _sampled(parameter: Tensor) -> Tensor:
 
 
 def _norms(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-    present = {name: t.detach() for name, t in tensors.items() if t is not None and not t.is_sparse}
+    given = {name: t.detach() for name, t in tensors.items() if t is not None}
+    present = {name: t.coalesce().values() if t.is_sparse else t for name, t in given.items()}
     if not present:
         return {}
     return dict(zip(present, torch._foreach_norm([t.float() for t in present.values()]), strict=True))

@@ -202,3 +202,54 @@ def test_a_loss_that_is_computed_from_copies_of_the_weights_is_out_of_the_graph(
             optimizer.step()
     assert (w.findings[0].rule, w.findings[0].severity) == ("no_update", "error")
     assert "no gradient reaches any parameter" in w.findings[0].title
+
+
+def test_where_nothing_can_be_tried_a_beginning_that_was_left_out_stays_a_note():
+    model, (x, _) = perceptron(8, 16, 3), blobs(64)
+    y = torch.arange(64) % 3
+    optimizer = torch.optim.LBFGS(model[-1].parameters(), lr=1e-4, max_iter=1)  # steps on the closures of the user
+
+    def closure():
+        model.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(70):
+            optimizer.step(closure)
+    (finding,) = [finding for finding in w.findings if finding.rule == "no_update"]
+    assert finding.severity == "info"
+    assert finding.evidence["step"] == 70
+
+
+def test_gradients_that_no_backward_pass_shows_are_none_that_are_missing():
+    model, (x, y) = perceptron(8, 16, 3), blobs(64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(10):
+            loss = F.cross_entropy(model(x), y)
+            for parameter, gradient in zip(
+                model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
+            ):
+                parameter.grad = gradient
+            w.loss(loss)
+            optimizer.step()
+    assert "no_update" not in alarms(w)
+
+
+def test_sparse_gradients_are_gradients():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(50, 4, sparse=True), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(10):
+            words = torch.randint(50, (16,))
+            optimizer.zero_grad()
+            F.cross_entropy(model(words), words % 2).backward()
+            expected = model[0].weight.grad.to_dense().norm().item()
+            optimizer.step()
+            w_step = w.players["model"].last
+            if w_step.number == w.players["model"].done - 1:
+                assert w_step.gradients["0.weight"] == pytest.approx(expected)
+    assert "no_update" not in alarms(w)

@@ -12,23 +12,24 @@ from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
 STEPS = 3
+"""That have to pass without any change."""
 JUDGED, HEADWAY, GAIN = 60, 0.5, 0.2
 """Steps after which a network that is trained in part is judged, what it must have learned by then not to be, and what
 a copy that is trained as a whole must gain."""
 DECAYED = 1e-3
 """Of its peak, below which a rate is at the end of its schedule."""
-"""That have to pass without any change."""
 
 
 class NoUpdate(Rule):
     """The optimizer steps, and weights stay what they were.
 
     Trigger: parameters that can be trained are not the optimizer's; or a layer took part in the forward pass and no
-    gradient reached it; or gradients were there after the backward pass and gone at the step; or nothing changed in
-    three steps at a rate above zero.
+    gradient reached it; or in three steps the backward pass reached no parameter at all; or gradients were there after
+    the backward pass and gone at the step; or nothing changed in three steps at a rate that is not the end of a
+    schedule.
     Harm: certain, those weights cannot learn. A part left out of the optimizer at the beginning of the network, as in
-    fine-tuning, is no more than a note, unless the rest learns little without it and a copy that trains all of it gets
-    further.
+    fine-tuning, is no more than a note, unless the rest learns little without it in sixty steps and a copy that trains
+    all of it gets further in 150.
     Remedy: build the optimizer from the parameters of this model; do not detach; zero gradients before the backward
     pass instead of after it.
     """
@@ -75,10 +76,11 @@ class NoUpdate(Rule):
             if seen.done < JUDGED and not seen.ended:
                 return None
             if seen.done >= JUDGED and seen.headway() < HEADWAY and not seen.is_falling():
-                if not seen.laboratory.is_ready and not seen.ended:
+                if seen.laboratory.is_ready:
+                    race = seen.laboratory.race(_held(absent), steps=LONG)
+                    harm = str(race) if race.gain > GAIN else ""
+                elif not seen.ended:
                     return None
-                race = seen.laboratory.race(_held(absent), steps=LONG)
-                harm = str(race) if race.gain > GAIN else ""
         return self.finding(
             seen,
             f"{len(absent)} of {len(trainable)} parameters are not in the optimizer, {absent[0]} the first of them",
@@ -112,6 +114,8 @@ class NoUpdate(Rule):
             return None
         if any(any(step.updates.values()) for step in steps) or isinstance(seen.optimizer, torch.optim.LBFGS):
             return None
+        if not all(step.weights for step in steps):
+            return None  # no backward pass was seen: the loss was told
         trained = [name for name, parameter in seen.model.named_parameters() if parameter.requires_grad]
         if not trained:
             return None
