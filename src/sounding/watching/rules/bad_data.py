@@ -29,8 +29,8 @@ class BadData(Rule):
     Trigger: inputs or targets that are not finite; targets of a binary loss that are no probabilities; the same few
     rows over and over, with targets that differ; a few targets so far out that a squared error sees nothing else;
     columns that are the same in every row.
-    Harm: what is not finite has to reach the loss; repeated rows have to contradict one another. Constant columns in
-    other data are a note.
+    Harm: what is not finite has to reach the loss; repeated rows have to contradict one another; targets far out
+    have to make up nearly all of the squared distances. Constant columns in other data are a note.
     Remedy: look at the rows where they are read.
     """
 

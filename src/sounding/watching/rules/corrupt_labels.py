@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -38,10 +37,11 @@ SHAPING = {
 class CorruptLabels(Rule):
     """Labels follow a fault: one constant, one class under the name of another, training and validation unlike.
 
-    Trigger: every label of three looked steps or more is the same; or a class of the validation rows is answered, for
-    six tenths or more, with one and the same other class, while the training rows are answered right and the other
-    classes are known; or a fifth or more of the clear examples of a class, as neighbours and network see it, bear one
-    and the same other label. Classes that never occur are told at the end, as an info.
+    Trigger: after sixty steps or at the end every label that was looked at is the same; or a class of the validation
+    rows is answered, for six tenths or more of two validations in a row and each of two times that it is asked, with
+    one and the same other class, while the training rows are answered right and the other classes are known, or several
+    are taken for one other each; or a fifth or more of the clear examples of a class, as neighbours and network see it,
+    bear one and the same other label. Classes that never occur are told at the end, as an info.
     Harm: certain: what is learned is the fault.
     Confirmation: counted.
     Remedy: read some examples beside their labels; make the mapping from names to numbers once, for all rows.
@@ -65,7 +65,7 @@ class CorruptLabels(Rule):
             return found
         if not seen.laboratory.is_ready or (seen.done < self._next and not (seen.ended and seen.done >= FIRST // 2)):
             return None
-        self._next = math.ceil(1.5 * seen.done)
+        self._next = 2 * seen.done
         known = labelled(seen.laboratory)
         if known is None or (call.classes > CLASSES):
             return None

@@ -23,9 +23,9 @@ HEADWAY = 0.9
 class DeadRelu(Rule):
     """More than half of a layer's units are zero for every example, so that no gradient passes them.
 
-    Trigger: they were zero for up to 512 examples in a row, all of the second half of the run, and the loss does not
-    fall. Sparse layers, where each unit answers to some examples, do not count.
-    Confirmed: a copy in which the dead units are drawn anew gets further in fifty steps at a third of the rate.
+    Trigger: they were zero for 64 to 512 examples in a row, all of the second half of the run, and the loss does not
+    fall, or the run ends. Sparse layers, where each unit answers to some examples, do not count.
+    Confirmed: a copy with the layers before ReLUs drawn anew gets further in fifty steps at a third of the rate.
     Remedy: a lower rate, He initialisation, or a leaky ReLU.
     """
 

@@ -10,15 +10,16 @@ from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
 FALLEN = 0.01
+"""Part of its peak below which a rate is gone."""
 GAIN = 0.1
-"""Part of its start below which a rate is gone."""
 
 
 class SchedulerPerStep(Rule):
     """A schedule made for epochs advances with every batch.
 
-    Trigger: the rate falls in a small part of the run to less than a hundredth of its peak.
-    Harm: a copy near the peak rate gets further in fifty steps than one at the rate there is left, or in 150.
+    Trigger: the rate fell to less than a hundredth of its peak, and training goes on for a quarter as long again.
+    Harm: a copy at a third of the peak rate gets further in fifty steps than one at the rate there is left, or one at
+    the peak in 150.
     Remedy: call `scheduler.step()` once an epoch, or make the schedule for the number of steps.
     """
 

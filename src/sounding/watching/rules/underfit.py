@@ -39,7 +39,8 @@ class Underfit(Rule):
     loss of ignoring the inputs are gone.
     Confirmation: a copy cannot learn one batch by heart, at the rate or at a third or three times of it; and a copy
     with wider hidden layers, drawn anew and trained on the few recorded batches only, is better on batches that were
-    held out than the network after its whole training, and than an equally narrow one drawn anew.
+    held out than the network after its whole training, and than an equally narrow one drawn anew, at the rate or at
+    three times of it. What is narrow in a network that is to answer with its own inputs is meant to be.
     Remedy: wider or more hidden layers.
     """
 
