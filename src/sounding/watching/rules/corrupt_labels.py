@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -65,7 +66,7 @@ class CorruptLabels(Rule):
             return found
         if not seen.laboratory.is_ready or (seen.done < self._next and not (seen.ended and seen.done >= FIRST // 2)):
             return None
-        self._next = 2 * seen.done
+        self._next = math.ceil(1.5 * seen.done)
         known = labelled(seen.laboratory)
         if known is None or (call.classes > CLASSES):
             return None
