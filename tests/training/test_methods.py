@@ -325,6 +325,21 @@ def test_a_batch_that_does_not_fit_passes_in_parts():
     assert all(a.equal(b) for a, b in zip(module.state_dict().values(), expected.state_dict().values(), strict=True))
 
 
+def test_the_watch_sees_the_losses_that_float16_scales_as_they_are():
+    told: list[float] = []
+
+    def compare(record: object) -> None:
+        if isinstance(record, StepRecord):
+            told.append(record.loss)
+            assert trainer._watch.players["network"].losses == pytest.approx(told, rel=1e-6)
+
+    torch.manual_seed(0)
+    trainer = Trainer(nn.Linear(6, 2), epochs=1, batch_size=32, precision="float16", onlookers=[compare],
+                      progress=False)  # fmt: skip
+    trainer.fit((X, Y))
+    assert len(told) > 3
+
+
 def test_a_plan_does_not_stop_at_a_batch_that_does_not_fit():
     trainer = Trainer(hungry(rows=10), lr=0.1, epochs=2, batch_size=32, plan="measure", progress=False)
     history = trainer.fit((X, Y))

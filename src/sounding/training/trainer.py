@@ -641,6 +641,7 @@ class Trainer:
             is_told=True,
         )
         self._watch.patient = self._in_full
+        self._watch.scale_of = lambda name: next(p for p in run.players if p.name == name).scaler.get_scale()
         try:
             with self._watch:
                 yield

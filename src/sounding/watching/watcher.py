@@ -112,6 +112,8 @@ class Watch:
         self._sparing, self._is_told = sparing, is_told
         self.patient = False
         """Whether looking and experimenting take as long as they do: what is found depends on no clock then."""
+        self.scale_of: Callable[[str], float] = lambda player: 1.0
+        """What a player's loss is multiplied by before its backward pass, as it is for float16."""
         self._models = dict(models)
         self._say = say
         self._asked = [rule.looks_at for rule in rules]
@@ -326,7 +328,7 @@ class Watch:
             pending = self._pending
             if isinstance(optimizer, torch.optim.LBFGS):  # which asks for the loss several times in a step
                 del pending[1:]
-            loss = float(sum(one if isinstance(one, float) else one.sum() for one in pending))
+            loss = float(sum(one if isinstance(one, float) else one.sum() for one in pending)) / self.scale_of(name)
             self._note_step(seen, loss, optimizer.param_groups[0]["lr"])
             if self._is_told:
                 self._stepped[name] += 1
