@@ -245,6 +245,8 @@ class apart:  # noqa: N801  (reads like a function)
     def __enter__(self) -> None:
         apart.depth += 1
         self._random = torch.get_rng_state()
+        has_gpus = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self._random_on_gpus = torch.cuda.get_rng_state_all() if has_gpus else []
         self._grad = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
 
@@ -252,3 +254,5 @@ class apart:  # noqa: N801  (reads like a function)
         apart.depth -= 1
         torch.set_grad_enabled(self._grad)
         torch.set_rng_state(self._random)
+        if self._random_on_gpus:
+            torch.cuda.set_rng_state_all(self._random_on_gpus)

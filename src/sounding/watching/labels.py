@@ -67,7 +67,7 @@ def _labelled(laboratory: Laboratory) -> Labelled | None:
             parts.append(part)
     if not parts or len({part[0].shape[1] for part in parts}) > 1:
         return None
-    inputs, labels, probabilities = (torch.cat([part[i] for part in parts])[:LARGEST] for i in range(3))
+    inputs, labels, probabilities = (torch.cat([part[i] for part in parts])[:LARGEST].cpu() for i in range(3))
     numbers = {step.loss: step.number for step in laboratory.seen.steps}
     steps = [numbers.get(tape.loss, -1) for tape in reversed(laboratory.tapes)]
     places = [(step, row) for step, part in zip(steps, parts, strict=True) for row in range(len(part[1]))][:LARGEST]

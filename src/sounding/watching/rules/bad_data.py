@@ -168,8 +168,8 @@ def rows_of(seen: Seen) -> tuple[Tensor | None, Tensor | None]:
     parts = [(x, y) for x, y in batches(seen) if x.is_floating_point() and x.ndim > 1]
     if not parts or any(x.shape[1:] != parts[0][0].shape[1:] or y.shape[1:] != parts[0][1].shape[1:] for x, y in parts):
         return None, None
-    y = torch.cat([y for _, y in parts])
-    return torch.cat([x for x, _ in parts]).flatten(1).float(), y.flatten(1).squeeze(-1) if y.ndim > 1 else y
+    y = torch.cat([y for _, y in parts]).cpu()
+    return torch.cat([x for x, _ in parts]).flatten(1).float().cpu(), y.flatten(1).squeeze(-1) if y.ndim > 1 else y
 
 
 def _contradict(y: Tensor, group: Tensor, groups: int) -> bool:
