@@ -15,8 +15,9 @@ from sounding.batches import Batches
 from sounding.errors import DivergedError, InterruptedRunError, RecipeError, UserError
 from sounding.finding import Finding, Remedy
 from sounding.recipe import Recipe, TrainingRecipe
-from sounding.training import Player, StepRecord, Trainer, healing
+from sounding.training import EpochRecord, Player, StepRecord, Trainer, healing
 from sounding.training.healing import Records, Score, Training, heal, remedied_by
+from sounding.training.history import History
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(420, 6, generator=GENERATOR)
@@ -194,6 +195,32 @@ def test_a_rate_that_helped_is_taken_further_as_long_as_it_helps() -> None:
     kept, seen = healed({**outcomes, 0.01: (spread(0.35), [])})
     assert seen == [1.0, 0.1, 0.03, 0.01]
     assert kept.recipe.training.optimizer.lr == 0.03
+
+
+def after(changes: dict[str, object], epochs: int) -> Training:
+    history = History(planned=epochs)
+    for epoch in range(epochs):
+        history.add(EpochRecord(epoch, {}, {"loss": 1.0}, 0.0, 0.0, 0.0), "loss", maximize=False)
+    return Training(recipe=Recipe().with_settings(changes), history=history)
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs", "further"),
+    [
+        ({RATE: 0.1}, 1, [0.3, 1.0]),
+        ({RATE: 1e-5}, 1, [3e-6, 1e-6]),
+        ({"training.epochs": 6}, 6, [18, 60]),
+        ({"training.epochs": 6}, 5, []),  # patience ended it
+        ({"network.options.hidden_sizes": [8, 8]}, 1, [[24, 24], [80, 80]]),
+        ({"training.l1": 0.0, "training.l2": 0.0}, 1, []),
+        ({"training.clip_norm": 0.1}, 1, []),
+    ],
+)
+def test_what_is_taken_further(changes: dict[str, object], epochs: int, further: list[object]) -> None:
+    proposal = healing.Proposal(finding("one", **changes), changes)
+    proposals = healing._further(proposal, Recipe(), after(changes, epochs))
+    assert [next(iter(one.changes.values())) for one in proposals] == further
+    assert all(one.changes.keys() == changes.keys() for one in proposals)
 
 
 def test_stopping_earlier_is_no_remedy_where_the_best_epoch_is_kept() -> None:

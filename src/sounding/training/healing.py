@@ -40,8 +40,11 @@ ROWS_OF_A_PART = 4
 CERTAIN = 1.0
 """... and how many standard errors a gain has to be above zero: an experiment of the watch spoke for it already."""
 RATE = "training.optimizer.lr"
-FURTHER = (3.0, 10.0)
-"""Times a higher rate that helped (a lower one: by) that are tried as well, as long as there are attempts left."""
+EPOCHS = "training.epochs"
+GOES_ON = {RATE, EPOCHS, "network.options.hidden_sizes"}
+"""What is taken further the way that helped, as long as there are attempts left: rules go by a few steps only."""
+FURTHER = (3, 10)
+"""Times as much (for a rate that was too high: as little) is tried then."""
 NAME = "training"
 """Of the tensors in a record."""
 
@@ -253,7 +256,7 @@ def heal(
         if better:
             if proposal not in further:
                 told.append(_mended(proposal.finding, told[-1]))
-            further = _further(proposal, kept.recipe, after.recipe)
+            further = _further(proposal, kept.recipe, after)
             kept = after
     return replace(kept, findings=[*kept.findings, *told])
 
@@ -281,13 +284,19 @@ def _proposals(training: Training) -> list[Proposal]:
     return found
 
 
-def _further(proposal: Proposal, before: Recipe, after: Recipe) -> list[Proposal]:
-    """Where another rate helped, rates further on: the one proposed is what was quickest in a few steps only."""
-    if RATE not in proposal.changes:
+def _further(proposal: Proposal, before: Recipe, after: Training) -> list[Proposal]:
+    """Further on the way that helped; more epochs than there were before patience ended are none."""
+    (key, now), *others = proposal.changes.items()
+    if others or key not in GOES_ON or (key == EPOCHS and len(after.history) < now):
         return []
-    then, now = before.training.optimizer.lr, after.training.optimizer.lr
-    factors = FURTHER if now > then else [1 / factor for factor in FURTHER]
-    return [Proposal(proposal.finding, {RATE: float(f"{now * factor:.1g}")}) for factor in factors]
+    is_lower = key == RATE and now < before.training.optimizer.lr
+    return [Proposal(proposal.finding, {key: _times(now, 1 / by if is_lower else by)}) for by in FURTHER]
+
+
+def _times(value: Any, factor: float) -> Any:
+    if isinstance(value, list):
+        return [_times(one, factor) for one in value]
+    return value * factor if isinstance(value, int) else float(f"{value * factor:.1g}")
 
 
 def _outcome(proposal: Proposal, before: Training, after: Training, *, monitor: str, better: bool) -> Finding:

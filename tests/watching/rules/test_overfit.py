@@ -64,5 +64,9 @@ def test_losses_that_are_told():
     assert run([1.0, 0.8, 0.7, 0.75, 0.9, 1.1], training_loss=0.1) == []  # not yet three in a row
 
 
+def test_a_rise_that_may_be_chance_is_told_at_the_end_only():
+    assert run([1.0, 0.5, 0.5, 0.6, 0.6, 2.0], training_loss=0.1) == [("overfit", "info")]
+
+
 def test_a_small_rise_is_told_at_the_end_only():
     assert run([0.30, 0.11, 0.10, 0.101, 0.114, 0.116, 0.118], training_loss=0.1) == [("overfit", "info")]

@@ -28,7 +28,8 @@ class Overfit(Rule):
     Trigger: several validations in a row above 1.1 times the minimum, by more than the spread over validation batches
     explains, while the training loss fell by a tenth or more since. A gap between the two alone is no sign.
     Harm: the accuracy on validation rows fell with it, or the loss there is above that of ignoring the inputs; where no
-    accuracy can be seen, the rise is a tenth of that. A rise without is told at the end, as an info.
+    accuracy can be seen, the rise is a tenth of that. A rise without, or one that may be chance, is told at the end, as
+    an info.
     Confirmation: the validation itself, whose rows are not trained on.
     Remedy: stop at the minimum; weight decay, dropout, augmentation, more rows, a smaller network.
     """
@@ -47,7 +48,8 @@ class Overfit(Rule):
         reference = median(losses[max(best - 1, 0) : best + 2])  # one lucky validation is no minimum
         if len(late) < max(VALIDATIONS, len(passes) // 10) or reference <= 0:
             return None
-        if any((one.loss or 0.0) <= RISE * reference for one in late) or not _is_certain(passes[best], late):
+        certain = _is_certain(passes[best], late)
+        if any((one.loss or 0.0) <= RISE * reference for one in late) or not (certain or seen.ended):
             return None
         before, after = _training_loss(seen, passes[best].step), _training_loss(seen, passes[-1].step)
         if not after < FALL * before:
@@ -58,6 +60,7 @@ class Overfit(Rule):
             harm = lost or losses[-1] > (seen.baseline or math.inf)
         else:
             harm = lost or rise > HARM * (seen.baseline or 2 * losses[best])
+        harm = harm and certain
         if not harm and not seen.ended:
             return None
         return self.finding(
@@ -65,11 +68,12 @@ class Overfit(Rule):
             f"the validation loss rose from {losses[best]:.4g} at step {passes[best].step} to {losses[-1]:.4g}, while "
             f"the training loss fell from {before:.4g} to {after:.4g}",
             "What is learned now holds for the training rows only."
-            + ("" if harm else " The answers are hardly worse for it; the network is more certain than it should be."),
+            + ("" if harm else " The answers are hardly worse for it; the network is more certain than it should be.")
+            + ("" if certain else " With so few validation rows it may be chance."),
             "stop at the minimum of the validation loss, or use weight decay, dropout, augmentation or more data",
             severity="warning" if harm else "info",
             confirmed=f"in {len(late)} validations in a row" + (", whose accuracy fell as well" if lost else ""),
-            change={"training.patience": VALIDATIONS} if harm else None,
+            change={"training.patience": VALIDATIONS},
             best_step=passes[best].step,
             validation_losses=losses[-20:],
             training_losses=[before, after],

@@ -22,6 +22,8 @@ LEFT = 0.7
 """Of the loss at the end, below which more steps on the recorded batches bring a copy."""
 RATE = 0.1
 """Of its peak: a rate below it was brought down because the end was planned."""
+FEW = 2
+"""Epochs, after which there may be no curve to judge yet."""
 LONGER = 3
 """Times the epochs there were, which the remedy asks for."""
 
@@ -30,9 +32,12 @@ class TooFewSteps(Rule):
     """The loss is still falling clearly when the run ends.
 
     Trigger: at the end, an eighth or more of all that the loss fell so far fell in the last fifth; the validation
-    loss, where seen, is at its lowest; the learning rate is not at the end of a schedule.
-    Harm: less than half of the loss of ignoring the inputs is gone. A run that came further is told as an info.
+    loss, where seen, is at its lowest; the learning rate is not at the end of a schedule. One or two epochs without
+    such a curve are looked at, too.
+    Harm: less than half of the loss of ignoring the inputs is gone. A run that came further is told as an info, as is
+    one or two epochs without such a curve.
     Confirmation: a copy that goes on for as many steps (50 to 100), on the recorded batches, loses a third of the loss.
+    Without such a curve it has to lose it on recorded batches held out.
     Remedy: more epochs.
     """
 
@@ -47,7 +52,8 @@ class TooFewSteps(Rule):
         if not all(map(math.isfinite, seen.losses)) or seen.rates[-1] < RATE * max(seen.rates):
             return None
         share = _late_share(seen.losses)
-        if share < SHARE or not _validation_falls(seen):
+        falls, epochs = share >= SHARE, len(seen.validations)  # our trainer validates once an epoch
+        if not (falls or 1 <= epochs <= FEW) or not _validation_falls(seen):
             return None
         known = labelled(seen.laboratory)
         accuracy = float((known.predictions == known.labels).float().mean()) if known is not None else None
@@ -59,13 +65,16 @@ class TooFewSteps(Rule):
         reached = fmean(losses[-len(losses) // 5 :])
         if not reached < LEFT * now:
             return None
-        epochs = len(seen.validations)  # our trainer validates once an epoch
+        if not falls and not seen.laboratory.held_out() < LEFT * seen.laboratory.held_out(steps=0):
+            return None
         return self.finding(
             seen,
-            f"the loss still falls when the run ends at step {seen.done}: {share:.0%} of its fall is of the last fifth",
+            f"the loss still falls when the run ends at step {seen.done}: {share:.0%} of its fall is of the last fifth"
+            if falls
+            else f"the run ends at step {seen.done}, after {epochs} epoch{'s' * (epochs > 1)}",
             "The network had no time to learn what it can.",
             "train for more epochs",
-            severity="warning" if seen.headway() < HEADWAY else "info",
+            severity="warning" if falls and seen.headway() < HEADWAY else "info",
             change={"training.epochs": LONGER * epochs} if epochs else None,
             confirmed=f"a copy that went on for {steps} steps on recorded batches reached {reached:.4g} from {now:.4g}",
             share_of_last_fifth=share,
