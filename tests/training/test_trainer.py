@@ -596,6 +596,24 @@ def test_optimizer_objects_and_functions():
     assert same_state(network, made.network)
 
 
+def test_a_lost_batch_is_looked_at_in_the_parts_in_which_it_passed():
+    rows = []
+
+    class Counting(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows.append(len(x))
+            return super().forward(x)
+
+    x = torch.randn(160, 3, generator=torch.Generator().manual_seed(0))
+    batches = Batches((x,), (x[:, 0] > 0).long(), batch_size=8)
+    x[83, 1] = math.nan
+    trainer = Trainer(Counting(3, 2), lr=0.01, epochs=1, accumulate=2, progress=False)
+    with pytest.raises(DivergedError):
+        trainer.fit(batches)
+    assert max(rows) == 4
+    assert trainer.findings[0].rule == "bad_data"
+
+
 def test_where_a_loss_was_lost_is_found_in_a_step_that_was_not_looked_at():
     x = torch.randn(160, 3, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] > 0).long()

@@ -372,8 +372,10 @@ class Trainer:
         if not math.isfinite(record.loss) and watch.players[record.player].lost is None:
             player = next(player for player in run.players if player.name == record.player)
             batch = next(run.batches.epoch(record.epoch, start_step=record.step))
+            parts = player.split(moved(batch, self.device), self.processes, run.batches.rows_in(record.step))
             with batch_norms_kept(self.network), watch.attached():
-                player.loss(moved(batch, self.device)).backward()  # type: ignore[no-untyped-call]
+                for part, _ in parts:  # as it passed before: the whole may not fit into memory
+                    player.loss(part).backward()  # type: ignore[no-untyped-call]
         watch.stepped(record.player, record.loss, record.learning_rate)
 
     def _saver(self) -> Saver:
