@@ -51,9 +51,10 @@ def make_case() -> MakeCase:
         split, _ = make_split(table, schema, recipe.data, recipe.seed)
         schema, _ = schema.fit(table, split.train, recipe.data)
         task = TASKS[choose_task(schema, recipe.task)[0]].for_schema(schema, recipe)
-        truth = task.encode_target(table)
+        encoded = schema.encode(table)
+        truth = task.encode_target(table, encoded)
         task = task.knowing(truth[split.train])
-        return Case(table, schema, split, schema.encode(table), recipe, task, truth)
+        return Case(table, schema, split, encoded, recipe, task, truth)
 
     return make
 

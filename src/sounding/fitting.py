@@ -20,7 +20,7 @@ from sounding.finding import Finding
 from sounding.recipe import Recipe
 from sounding.report import card, write_report
 from sounding.report.contents import gather
-from sounding.run import Events, FolderLock, Run, environment, predict_rows, write_text
+from sounding.run import Events, FolderLock, Run, environment, write_text
 from sounding.tasks.prepare import Prepared, prepare
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
@@ -221,7 +221,7 @@ def _train(
 
     say("comparing with simple models on the same rows")
     predictions = {
-        part: predict_rows(task, network, prepared.inputs_of(split.parts[part])) for part in ("validation", "test")
+        part: task.predict(network, prepared.inputs_of(split.parts[part])) for part in ("validation", "test")
     }
     baselines = compare(
         task, prepared.table, prepared.schema, split, prepared.encoded, target, predictions["test"], recipe
@@ -229,8 +229,9 @@ def _train(
     judgement = verdict(task, predictions["test"], target[split.test], baselines)
 
     results = gather(prepared, network, history, predictions, baselines, judgement, run=folder, environment=facts)
-    speed = speed_of(network, task.loss, batches, history, recipe.training)
-    results["speed"] = {"operations_per_second": speed.reached, "peak": speed.peak, "fraction": speed.fraction}
+    if task.players(network, recipe.training) is None:
+        speed = speed_of(network, task.loss, batches, history, recipe.training)
+        results["speed"] = {"operations_per_second": speed.reached, "peak": speed.peak, "fraction": speed.fraction}
     results["flow"] = flow
     results["seconds"] = round(time.perf_counter() - started, 2)
     _ship(prepared, network, results, folder / "model")
@@ -243,8 +244,10 @@ def _train(
 
 def _trainer(prepared: Prepared, network: nn.Module, folder: Path, **options: Any) -> Trainer:
     recipe, task = prepared.recipe, prepared.task
+    players = task.players(network, recipe.training)
     return Trainer(
-        network,
+        network if players is None else None,
+        players=players,
         loss=task.loss,
         units=lambda batch: float(len(batch.rows)),  # the losses of tasks are means over rows, whatever these weigh
         recipe=recipe.training,

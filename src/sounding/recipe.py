@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -263,13 +263,14 @@ class Recipe:
         return cls().with_settings(settings_from_toml(text, file=file))
 
 
-def complete(settings: Settings, *, forms: set[str], rows: int) -> Recipe:
+def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "auto") -> Recipe:
     """The recipe with all that the user did not set chosen for the data; each choice is a measured one.
 
     forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`.
     rows:  training rows.
+    task:  its name, which may have settings of its own: see `FOR_TASK`.
     """
-    chosen = for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
+    chosen = FOR_TASK.get(task, for_inputs)(forms, rows)
     if settings.get("network.name") != "resnet":
         chosen.pop("network.options", None)
     if settings.get("training.optimizer.name") == "gradient_descent":
@@ -278,6 +279,11 @@ def complete(settings: Settings, *, forms: set[str], rows: int) -> Recipe:
     by_hand = any(f"training.{key}" in settings for key in planned)
     chosen["training.plan"] = "given" if by_hand else "measure"
     return Recipe().with_settings({**chosen, **settings})
+
+
+def for_inputs(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings by what the inputs are."""
+    return for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
 
 
 def for_table(rows: int) -> dict[str, Any]:
@@ -328,6 +334,10 @@ def for_text(rows: int) -> dict[str, Any]:
         "training.label_smoothing": 0.1,
         "training.clip_norm": 1.0,
     }
+
+
+FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {}
+"""By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 
 
 def settings_from_toml(text: str, *, file: object = None) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Run:
     @cached_property
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode: a plain module."""
-        network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network)
+        network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
         load_tensors(network, parse_tensors(self._files["network.safetensors"]), self.model_folder)
         return network.eval()
 
@@ -144,8 +144,9 @@ class Run:
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""
         table = self._read(source)
-        truth = self.task.encode_target(table)
-        predictions, _ = self._predictions(table)
+        encoded = self.schema.encode(table)
+        truth = self.task.encode_target(table, encoded)
+        predictions = self.task.predict(self.network, arrange(encoded.blocks))
         return Evaluation(
             self.task.metrics(predictions, truth),
             self.task.intervals(predictions, truth, samples=self.recipe.evaluation.bootstrap, seed=self.recipe.seed),
@@ -176,21 +177,7 @@ class Run:
 
     def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding]]:
         encoded = self.schema.encode(table)
-        return predict_rows(self.task, self.network, arrange(encoded.blocks)), encoded.findings
-
-
-def predict_rows(
-    task: Task, network: nn.Module, inputs: tuple[torch.Tensor, ...], batch_size: int = 512
-) -> Predictions:
-    """Predictions for encoded rows, in batches of one fixed size so that a row's bits depend on its place alone."""
-    network.eval()
-    device = next(iter(network.parameters())).device
-    outputs = []
-    with torch.inference_mode():
-        for at in range(0, max(len(inputs[0]), 1), batch_size):
-            batch = (tensor[at : at + batch_size].to(device) for tensor in inputs)
-            outputs.append(network(*batch).float().cpu())
-    return task.decode(torch.cat(outputs))
+        return self.task.predict(self.network, arrange(encoded.blocks)), encoded.findings
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: object) -> None:

@@ -270,7 +270,8 @@ def test_stored_rows_are_those_that_are_encoded_in_memory(
     found = stored(run)
     for at, tensor in enumerate(arrange(run.schema.encode(whole).blocks)):
         assert np.array_equal(found[f"input {at}"], tensor.numpy()[rest])
-    assert np.array_equal(found["target"], run.task.to_tensor(run.task.encode_target(whole)).numpy()[rest])
+    truth = run.task.encode_target(whole, run.schema.encode(whole))
+    assert np.array_equal(found["target"], run.task.to_tensor(truth).numpy()[rest])
     weight, own = run.schema.encode_weight(whole), run.schema.encode_weight(run.table)
     assert np.allclose(found["weight"], weight[rest] / own[run.split.train].mean())
     assert run.training_rows == len(rest)

@@ -79,11 +79,15 @@ class Family:
                   or tokens (B, L, 1 + pieces): of each word its code, then those of its pieces; only a network that
                   is built with `piece_buckets` reads the pieces
 
-    All answer with logits (B, out_features), or (B, members, out_features) where the network has `members`.
+    What it answers with fixes what comes out:
+
+        logits          (B, out_features), or (B, members, out_features) where the network has `members`
+        reconstruction  a `Reconstruction` of the inputs from a code of `out_features` numbers
     """
 
     build: Callable[..., nn.Module]
     takes: Literal["table", "pictures", "tokens"]
+    answers: Literal["logits", "reconstruction"] = "logits"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sounding.data.schema import Field, Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.kinds import Image, Number, Text
-from sounding.tasks import Predictions
+from sounding.tasks import Predictions, Thumbnail
 from sounding.tasks.prepare import Prepared
 from sounding.training import History
 
@@ -52,6 +52,7 @@ def gather(
     task, recipe, split = prepared.task, prepared.recipe, prepared.split
     truth = {part: prepared.target[split.parts[part]] for part in predictions}
     test, samples = predictions["test"], recipe.evaluation.bootstrap
+    labels = {name: values[split.test] for name, values in prepared.schema.encode_targets(prepared.table).items()}
     results = {
         "run": str(run),
         "task": recipe.task,
@@ -82,7 +83,7 @@ def gather(
         ],
         "best_epoch": None if history.best is None else history.best + 1,
         "ending": history.ending,
-        "figures": task.figures(test, truth["test"]),
+        "figures": task.draw(network, prepared.inputs_of(split.test), test, truth["test"], labels),
         "examples": wrong_examples(prepared, test),
         "network_summary": network_summary(network),
         "environment": environment,
@@ -184,7 +185,9 @@ def network_summary(network: nn.Module) -> list[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Plain JSON values: dataclasses, arrays and numbers of NumPy unpacked."""
+    """Plain JSON values: dataclasses, arrays and numbers of NumPy unpacked, pictures as they go into a page."""
+    if isinstance(value, Thumbnail):
+        return data_uri(value.pixels)
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):

@@ -8,7 +8,7 @@ from sounding.tasks.build import arrange, build_network, choose_network
 from sounding.tasks.classification import Classification
 from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.regression import Regression
-from sounding.tasks.task import Predictions, Task
+from sounding.tasks.task import Predictions, Task, Thumbnail
 
 __all__ = [
     "TASKS",
@@ -17,7 +17,9 @@ __all__ = [
     "Predictions",
     "Regression",
     "Task",
+    "Thumbnail",
     "arrange",
+    "asks_for_target",
     "build_network",
     "choose_network",
     "choose_task",
@@ -31,16 +33,29 @@ TASKS: dict[str, type[Task]] = {
 """Every task by the name that recipes use."""
 
 
+def asks_for_target(name: str) -> bool:
+    """Whether a task has something to predict; `auto` has.
+
+    Raises:
+        RecipeError: for a name that does not exist.
+    """
+    if name == "auto":
+        return True
+    if name not in TASKS:
+        raise RecipeError(f'there is no task "{name}"', nearest(name, TASKS))
+    return TASKS[name].needs_target
+
+
 def choose_task(schema: Schema, name: str = "auto") -> tuple[str, str]:
-    """The name of the task, and why, in words that are printed.
+    """The name of the task, and why, in words that are printed; one that needs no target has to be asked for.
 
     Raises:
         RecipeError: for a name that does not exist, or a task that does not fit the target.
         DataError: if no task fits the target.
     """
-    if name != "auto" and name not in TASKS:
-        raise RecipeError(f'there is no task "{name}"', nearest(name, TASKS))
-    claims = {task: reason for task, kind in TASKS.items() if (reason := kind.claims(schema)) is not None}
+    needed = asks_for_target(name)
+    offered = {task: kind for task, kind in TASKS.items() if task == name or (needed and kind.needs_target)}
+    claims = {task: reason for task, kind in offered.items() if (reason := kind.claims(schema)) is not None}
     if name in claims:
         return name, f"as the settings say: {claims[name]}"
     targets = ", ".join(f'"{field.name}" ({field.kind})' for field in schema.targets)

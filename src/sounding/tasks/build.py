@@ -10,64 +10,84 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sounding.errors import RecipeError, nearest
+from sounding.errors import DataError, RecipeError, nearest
 from sounding.kinds import Block
 from sounding.networks import NETWORKS, CompositeNetwork, Standardize
 from sounding.recipe import NetworkRecipe
 
 DEFAULTS = {
-    "table": ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
-    "pictures": ("resnet", "a small residual network, which measured best on small pictures"),
-    "tokens": (
-        "text_ensemble",
-        "an ensemble of readers, which measured best on short texts",
-    ),
+    ("logits", "table"): ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
+    ("logits", "pictures"): ("resnet", "a small residual network, which measured best on small pictures"),
+    ("logits", "tokens"): ("text_ensemble", "an ensemble of readers, which measured best on short texts"),
 }
-"""For each form of input the network that `auto` means, and why."""
+"""For what is asked of a network, and each form of input, the network that `auto` means, and why."""
+
+FORMS = ("table", "pictures", "tokens")
+"""In the order of `arrange`."""
 
 COMPOSITE = "composite"
 """The name of a network for inputs of several forms: the default for each, and one head over all of them."""
 COMPOSITE_OPTIONS = ("dropout",)
 
 
-def choose_network(blocks: Sequence[Block], name: str = "auto") -> tuple[str, str]:
+def choose_network(blocks: Sequence[Block], name: str = "auto", answers: str = "logits") -> tuple[str, str]:
     """The name of the network, and why, in one sentence.
 
+    answers: what it is to give; see `networks.Family`.
+
     Raises:
-        RecipeError: for a name that does not exist, or that takes none of these inputs.
+        RecipeError: for a name that does not exist, that takes none of these inputs or answers with something else.
+        DataError: where nothing that gives such answers takes these inputs.
 
     >>> choose_network([Block("numbers", "numbers", ("age",), features=("age",), bins=((0.0, 1.0),))])[0]
     'ensemble'
     """
     inputs = _inputs(blocks)
     forms, several = list(dict.fromkeys(form for form, _ in inputs.values())), len(inputs) > 1
+    lacking = [form for form in forms if (answers, form) not in DEFAULTS]
+    if lacking or (several and answers != "logits"):
+        raise DataError(
+            f"no network gives {answers} for {' and '.join(inputs)}",
+            f"there are some for {' or '.join(form for given, form in DEFAULTS if given == answers)} alone; "
+            "leave other columns out with data.ignore",
+        )
     if name == "auto" and several:
         return COMPOSITE, f"one network for each of {', '.join(inputs)}, and one head over all of them"
     if name == "auto":
-        return DEFAULTS[forms[0]]
+        return DEFAULTS[answers, forms[0]]
     if name == COMPOSITE and several:
         return name, "as the settings say"
-    known = [known for known, family in NETWORKS.items() if family.takes in forms] + [COMPOSITE] * several
+    known = [known for known, family in NETWORKS.items() if family.takes in forms and family.answers == answers]
+    known += [COMPOSITE] * several
     if name not in NETWORKS and name != COMPOSITE:
         raise RecipeError(f'there is no network "{name}"', nearest(name, known))
     if name not in known:
-        takes = NETWORKS[name].takes if name in NETWORKS else "several inputs"
-        raise RecipeError(f'"{name}" takes {takes}, and the inputs are {", ".join(forms)}', f"take {', '.join(known)}")
+        family = NETWORKS.get(name)
+        if family is not None and family.answers != answers:
+            raise RecipeError(f'"{name}" gives {family.answers}, and the task asks for {answers}', _take(known))
+        takes = "several inputs" if family is None else family.takes
+        raise RecipeError(f'"{name}" takes {takes}, and the inputs are {", ".join(forms)}', _take(known))
     return name, "as the settings say"
 
 
-def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe) -> nn.Module:
+def _take(names: Sequence[str]) -> str:
+    return f"take {', '.join(names)}"
+
+
+def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe, answers: str = "logits") -> nn.Module:
     """The network for some blocks, with random weights; it takes what `arrange` gives.
 
     A table alone, a picture alone or a text alone get the named network; several inputs get a `CompositeNetwork`, in
     which the named network stands for the inputs that it takes, and the defaults for the others.
 
+    outputs: of a network that gives logits; of one that gives something else, such as an autoencoder, its code.
+
     Raises:
         RecipeError: for an unknown network, or options that it does not have.
     """
-    name, _ = choose_network(blocks, recipe.name)
+    name, _ = choose_network(blocks, recipe.name, answers)
     inputs = _inputs(blocks)
-    names = {key: name if _named(name, form) else DEFAULTS[form][0] for key, (form, _) in inputs.items()}
+    names = {key: name if _named(name, form) else DEFAULTS[answers, form][0] for key, (form, _) in inputs.items()}
     known = COMPOSITE_OPTIONS if name == COMPOSITE else tuple(NETWORKS[name].options)
     for option in recipe.options:
         if option not in known:
@@ -102,6 +122,22 @@ def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
     return tuple(_tensor(array) for array in ordered)
 
 
+class Standardized(nn.Module):
+    """A network whose pictures come as they are stored, and are standardised by its training pictures.
+
+    standardize, network: what is applied to pictures (B, C, H, W) uint8, one after the other; `forward` answers as the
+                          network does.
+    """
+
+    def __init__(self, standardize: Standardize, network: nn.Module) -> None:
+        super().__init__()
+        self.standardize, self.network = standardize, network
+
+    def forward(self, pictures: Tensor) -> Any:
+        """(B, C, H, W) uint8, or float in [0, 1]."""
+        return self.network(self.standardize(pictures))
+
+
 class PictureNetwork(nn.Module):
     """A network for pictures that takes them as they are stored, and standardises them by its training pictures.
 
@@ -132,7 +168,7 @@ class PictureNetwork(nn.Module):
 def _inputs(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
     """For each input by name its form and blocks, in the order of `arrange`; numbers and categories are the table."""
     inputs: dict[str, tuple[str, list[Block]]] = {}
-    for form in DEFAULTS:
+    for form in FORMS:
         for block in sorted(blocks, key=lambda block: block.name):
             if _form(block) == form:
                 inputs.setdefault("table" if form == "table" else block.name, (form, []))[1].append(block)
@@ -168,7 +204,8 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
         if form == "pictures":
             network = build(block.channels, outputs, picture_size=(block.height, block.width), **options)
             scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
-            return PictureNetwork(Standardize(*scale), network)
+            wrapper = PictureNetwork if NETWORKS[name].answers == "logits" else Standardized
+            return wrapper(Standardize(*scale), network)
         if block.piece_buckets and "piece_buckets" in signature(build).parameters:
             options = {**options, "piece_buckets": block.piece_buckets}
         return build(block.vocabulary_size, outputs, **options)

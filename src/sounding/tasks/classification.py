@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sounding.data.schema import Schema
 from sounding.data.table import Table
-from sounding.kinds import Category
+from sounding.kinds import Category, Encoded
 from sounding.recipe import Recipe
 from sounding.tasks import metrics as measures
 from sounding.tasks.task import Predictions, Task, as_double, members_apart, members_joined, weighted_mean
@@ -87,7 +87,7 @@ class Classification(Task):
             )
         return task
 
-    def encode_target(self, table: Table) -> np.ndarray:
+    def encode_target(self, table: Table, encoded: Encoded) -> np.ndarray:
         """(N,) int64 codes of classes."""
         (codes,) = self.schema.encode_targets(table).values()
         return codes

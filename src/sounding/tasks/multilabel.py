@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sounding.data.schema import Schema
 from sounding.data.table import Table
 from sounding.errors import DataError
-from sounding.kinds import Category
+from sounding.kinds import Category, Encoded
 from sounding.recipe import Recipe
 from sounding.tasks import metrics as measures
 from sounding.tasks.classification import calibration_figure
@@ -34,9 +34,9 @@ class Multilabel(Task):
     higher_is_better = True
     reason = "several answers at once, most of them often no: f1 looks at the yes answers"
 
-    def __init__(self, schema: Schema, answers: dict[str, tuple[str, str]], *, balanced: bool = False) -> None:
-        self.schema, self.answers, self.balanced = schema, answers, balanced
-        self.outputs = len(answers)
+    def __init__(self, schema: Schema, pairs: dict[str, tuple[str, str]], *, balanced: bool = False) -> None:
+        self.schema, self.pairs, self.balanced = schema, pairs, balanced
+        self.outputs = len(pairs)
         self.positive_weights: Tensor | None = None
 
     @classmethod
@@ -54,11 +54,11 @@ class Multilabel(Task):
         Raises:
             DataError: for a target column that has more than two values.
         """
-        answers = {}
+        pairs = {}
         for field in schema.targets:
             assert isinstance(field.fitted, Category)
-            answers[field.name] = two_classes(field.name, field.fitted.classes)
-        return cls(schema, answers, balanced=recipe.training.class_weights)
+            pairs[field.name] = two_classes(field.name, field.fitted.classes)
+        return cls(schema, pairs, balanced=recipe.training.class_weights)
 
     def knowing(self, truth: np.ndarray) -> Self:
         """With class weights, yes weighs as much as no in all rows together."""
@@ -68,10 +68,10 @@ class Multilabel(Task):
             task.positive_weights = torch.from_numpy((len(truth) - yes) / np.maximum(yes, 1)).float()
         return task
 
-    def encode_target(self, table: Table) -> np.ndarray:
+    def encode_target(self, table: Table, encoded: Encoded) -> np.ndarray:
         """(N, answers) int64, 0 or 1."""
         codes = self.schema.encode_targets(table)
-        return np.stack([codes[name] for name in self.answers], axis=1)
+        return np.stack([codes[name] for name in self.pairs], axis=1)
 
     def to_tensor(self, truth: np.ndarray) -> Tensor:
         """(N, answers) float32."""
@@ -94,7 +94,7 @@ class Multilabel(Task):
 
     def decide(self, predictions: Predictions) -> np.ndarray:
         """(N, answers) labels, as str: the second value of a column where its probability is above one half."""
-        labels = np.array([*self.answers.values()], dtype=object)  # (answers, 2)
+        labels = np.array([*self.pairs.values()], dtype=object)  # (answers, 2)
         return np.asarray(labels[np.arange(self.outputs), (predictions.values > 0.5).astype(np.int64)])
 
     def measure(
@@ -121,7 +121,7 @@ class Multilabel(Task):
 
     def examples(self, predictions: Predictions, truth: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
         """The columns whose answer is yes, and the probability of the least sure answer."""
-        names = np.array(list(self.answers), dtype=object)
+        names = np.array(list(self.pairs), dtype=object)
         return [
             {
                 "truth": ", ".join(names[truth[row] == 1]) or "none",
@@ -135,7 +135,7 @@ class Multilabel(Task):
         """`prediction_COLUMN` and `probability_COLUMN` (that the answer is yes) for each target column."""
         decided = self.decide(predictions)
         columns = {}
-        for at, name in enumerate(self.answers):
+        for at, name in enumerate(self.pairs):
             columns[f"prediction_{name}"] = decided[:, at]
             columns[f"probability_{name}"] = predictions.values[:, at]
         return columns

@@ -30,7 +30,7 @@ from sounding.kinds import Encoded
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, complete
-from sounding.tasks import TASKS, Task, arrange, build_network, choose_network, choose_task
+from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task
 from sounding.training import build_optimizer, build_schedule
 
 ROWS_FOR_VARIANCES = 512
@@ -79,7 +79,7 @@ class Prepared:
         """The untrained network; its first weights are a function of the seed."""
         with torch.random.fork_rng():
             torch.manual_seed(draw_seed(self.recipe.seed, "initialization"))
-            network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network)
+            network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
             if self.recipe.network.options.get("initialization") == "lsuv":
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
             return network
@@ -99,9 +99,10 @@ class Prepared:
         weight = self.schema.encode_weight(self.table)
         if weight is not None:
             weight = weight / weight[self.split.train].mean()
+        inputs = self.inputs_of(rows)
         return Batches(
-            self.inputs_of(rows),
-            self.task.to_tensor(self.target[rows]),
+            inputs,
+            self.task.goals(self.target[rows], inputs),
             None if weight is None else torch.from_numpy(weight[rows]).float(),
             batch_size=self.recipe.training.batch_size or max(len(rows), 1),
             seed=self.recipe.seed,
@@ -164,14 +165,17 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
         UserError: for anything in the data or the settings that the user can mend.
     """
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
+    needed = asks_for_target(asked.task)
     table, drawn = _opened(source, asked)
     if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
         table = table.with_part("test", read_source(tests, asked.data))
     target = asked.target or list(table.target)
-    if not target:
+    if needed and not target:
+        without = [name for name, task in TASKS.items() if not task.needs_target]
         raise DataError(
             "no column is named to be predicted",
-            f"give --target and one of: {', '.join(table.columns)}",
+            f"give --target and one of: {', '.join(table.columns)}"
+            + (f"; or a --task that needs none: {', '.join(without)}" if without else ""),
             file=table.name,
         )
     table, unlabelled = drop_unlabelled(table, target, asked.data)
@@ -182,7 +186,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
     schema, oddities = schema.fit(table, split.train, asked.data)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
-    network_name, why_network = choose_network(schema.blocks(), asked.network.name)
+    network_name, why_network = choose_network(schema.blocks(), asked.network.name, TASKS[task_name].answers)
 
     chosen: dict[str, Any] = {"target": target, "task": task_name, "network.name": network_name}
     if isinstance(source, str | Path):
@@ -193,9 +197,10 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
     if drawn is not None:
         rows += drawn.rows - len(drawn.places)
         chosen["data.rows_in_memory"] = drawn.limit  # so that a repeat draws the same rows, whatever its memory
-    recipe = complete({**settings, **chosen}, forms={block.form for block in schema.blocks()}, rows=rows)
+    forms: set[str] = {block.form for block in schema.blocks()}
+    recipe = complete({**settings, **chosen}, forms=forms, rows=rows, task=task_name)
     task = TASKS[task_name].for_schema(schema, recipe)
-    truth = task.encode_target(table)
+    truth = task.encode_target(table, encoded)
     task = task.knowing(truth[split.train])
     stored = {} if drawn is None else _stored(drawn, schema, split, task)
     prepared = Prepared(
@@ -247,9 +252,10 @@ def _stored(drawn: Sample, schema: Schema, split: Split, task: Task) -> Mapping[
 
     def chunks() -> Iterator[dict[str, np.ndarray]]:
         for chunk in drawn.training_chunks(schema, split):
-            inputs = arrange(schema.encode(chunk).blocks)
+            encoded = schema.encode(chunk)
+            inputs = arrange(encoded.blocks)
             arrays = {f"input {number}": tensor.numpy() for number, tensor in enumerate(inputs)}
-            arrays["target"] = task.to_tensor(task.encode_target(chunk)).numpy()
+            arrays["target"] = task.goals(task.encode_target(chunk, encoded), inputs).numpy()
             if (weights := schema.encode_weight(chunk)) is not None:
                 arrays["weight"] = (weights / mean).astype(np.float32)
             yield arrays

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sounding.data.schema import Schema
 from sounding.data.table import Table
-from sounding.kinds import Number
+from sounding.kinds import Encoded, Number
 from sounding.recipe import Recipe
 from sounding.tasks import metrics as measures
 from sounding.tasks.task import Predictions, Task, as_double, members_apart, members_joined, weighted_mean
@@ -48,7 +48,7 @@ class Regression(Task):
         assert isinstance(field.fitted, Number)
         return cls(schema, field.fitted)
 
-    def encode_target(self, table: Table) -> np.ndarray:
+    def encode_target(self, table: Table, encoded: Encoded) -> np.ndarray:
         """(N,) float64 in the user's units."""
         (standardised,) = self.schema.encode_targets(table).values()
         return self.number.decode_target(standardised)

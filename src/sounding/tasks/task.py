@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sounding.data.schema import Schema
 from sounding.data.table import Table
-from sounding.recipe import Recipe
+from sounding.kinds import Encoded
+from sounding.recipe import Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
+from sounding.training import Player
+from sounding.training.outputs import Outputs, joined, mapped
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,28 @@ class Predictions:
         return Predictions(self.values[rows])
 
 
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture for the page of a run."""
+
+    pixels: np.ndarray
+    """(channels, height, width) uint8."""
+
+
 class Task(ABC):
     """A question, and all that follows from it: outputs, loss, decoding, metrics, what to show.
 
-    `truth` is the target as metrics take it: codes of classes, or numbers in the user's units. Adding a task is one
-    file with a subclass, one line in `tasks/__init__.py`, one test file.
+    `truth` is what metrics compare with: codes of classes, numbers in the user's units, or the inputs themselves where
+    these are what the network gives back. Adding a task is one file with a subclass, one line in `tasks/__init__.py`,
+    one test file.
     """
 
     name: ClassVar[str]
+    needs_target: ClassVar[bool] = True
+    """Whether there is a column to predict. Where not, one that is named is still no input: it can colour a map,
+    measure, or be a condition."""
+    answers: ClassVar[str] = "logits"
+    """What its networks give; see `networks.Family`."""
     monitor: ClassVar[str]
     """The metric of the validation rows that decides when to stop; lower is better."""
     watched: ClassVar[tuple[str, ...]]
@@ -73,9 +90,13 @@ class Task(ABC):
         """This task, ready to train: class weights and the headline depend on the truth of the training rows."""
         return self
 
+    def players(self, network: nn.Module, recipe: TrainingRecipe) -> Sequence[Player] | None:
+        """Several sets of parameters, each with its own loss, into which the network falls; none for one and `loss`."""
+        return None
+
     @abstractmethod
-    def encode_target(self, table: Table) -> np.ndarray:
-        """The truth of all rows of a table.
+    def encode_target(self, table: Table, encoded: Encoded) -> np.ndarray:
+        """The truth of all rows of a table, of which the inputs are encoded already.
 
         Raises:
             DataError: for a row without a target, or with a label that training did not meet.
@@ -85,21 +106,36 @@ class Task(ABC):
     def to_tensor(self, truth: np.ndarray) -> Tensor:
         """The truth as the loss takes it."""
 
+    def goals(self, truth: np.ndarray, inputs: tuple[Tensor, ...]) -> Tensor:
+        """What the loss takes as the target of some rows: mostly their truth."""
+        return self.to_tensor(truth)
+
     @abstractmethod
     def from_tensor(self, target: Tensor) -> np.ndarray:
         """The inverse of `to_tensor`."""
 
     @abstractmethod
-    def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    def loss(self, outputs: Any, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss over rows, and over the members of an ensemble of each member's own loss.
 
-        outputs: (B, outputs), or (B, members, outputs).
+        outputs: (B, outputs), or (B, members, outputs); or the named tuple with which the network answers.
         weight:  (B,), with mean 1 over the training rows, or none.
         """
 
     @abstractmethod
-    def decode(self, outputs: Tensor) -> Predictions:
-        """Predictions from a network's outputs: (N, outputs), or (N, members, outputs)."""
+    def decode(self, outputs: Any) -> Predictions:
+        """Predictions from a network's outputs: (N, outputs), (N, members, outputs), or a named tuple."""
+
+    def predict(self, network: nn.Module, inputs: tuple[Tensor, ...], batch_size: int = 512) -> Predictions:
+        """Predictions for encoded rows, in batches of one fixed size so that a row's bits depend on its place alone."""
+        network.eval()
+        device = next(iter(network.parameters())).device
+        outputs: list[Outputs] = []
+        with torch.inference_mode():
+            for at in range(0, max(len(inputs[0]), 1), batch_size):
+                batch = (tensor[at : at + batch_size].to(device) for tensor in inputs)
+                outputs.append(mapped(lambda tensor: tensor.float().cpu(), network(*batch)))
+        return self.decode(joined(outputs))
 
     @abstractmethod
     def decide(self, predictions: Predictions) -> np.ndarray:
@@ -117,7 +153,7 @@ class Task(ABC):
     ) -> dict[str, Any]:
         """The named metrics, or all, for none, one (N,) or many (S, N) weightings of the rows; see `metrics`."""
 
-    def validation_metrics(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
+    def validation_metrics(self, outputs: Any, target: Tensor) -> dict[str, float]:
         """What is measured on the validation rows after each epoch; holds `monitor` and `headline`."""
         names = {self.monitor, self.headline, *self.watched}
         return measures.defined(self.measure(self.decode(outputs).values, self.from_tensor(target), names=names))
@@ -137,6 +173,21 @@ class Task(ABC):
     @abstractmethod
     def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
         """What a report draws, as plain JSON values."""
+
+    def draw(
+        self,
+        network: nn.Module,
+        inputs: tuple[Tensor, ...],
+        predictions: Predictions,
+        truth: np.ndarray,
+        labels: Mapping[str, np.ndarray],
+    ) -> dict[str, Any]:
+        """What a report draws, for tasks that need more than predictions for it: arrays and `Thumbnail`s, too.
+
+        inputs, predictions, truth:  of the test rows.
+        labels:                      of these rows, by target column: codes of classes, or numbers.
+        """
+        return self.figures(predictions, truth)
 
     def metrics(
         self, predictions: Predictions, truth: np.ndarray, weight: np.ndarray | None = None

@@ -19,7 +19,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from sounding.batches import Batch, Batches
@@ -28,6 +27,7 @@ from sounding.finding import Finding, Remedy
 from sounding.recipe import Recipe
 from sounding.training.checkpoint import load, save
 from sounding.training.history import History
+from sounding.training.outputs import Outputs, joined
 from sounding.training.plan import Way
 from sounding.training.saving import refuse_changes
 
@@ -80,8 +80,8 @@ class Score:
 
 def score_of(
     held_out: Batches,
-    answer: Callable[[Batch], tuple[Tensor, Tensor, Tensor | None]],
-    metrics: Callable[[Tensor, Tensor], Mapping[str, float]] | None,
+    answer: Callable[[Batch], tuple[Outputs, Tensor, Tensor | None]],
+    metrics: Callable[[Any, Tensor], Mapping[str, float]] | None,
     monitor: str,
     units: Callable[[Batch], float],
 ) -> Score:
@@ -94,7 +94,7 @@ def score_of(
     count = max(several, -(-held_out.rows // held_out.batch_size), 1)
     whole = copy.copy(held_out)
     whole.batch_size = held_out.rows
-    shares, losses, outputs, targets = list[float](), list[float](), list[Tensor](), list[Tensor]()
+    shares, losses, outputs, targets = list[float](), list[float](), list[Outputs](), list[Tensor]()
     for part in range(count):
         batch = next(whole.shared(part, count).epoch(0))
         output, loss, target = answer(batch)
@@ -108,7 +108,7 @@ def score_of(
         kept = [part for part in range(count) if part != left_out]
         if metrics is None or monitor == "loss":
             return sum(losses[part] for part in kept) / sum(shares[part] for part in kept)
-        measured = metrics(*(torch.cat([parts[part] for part in kept]) for parts in (outputs, targets)))
+        measured = metrics(*(joined([parts[part] for part in kept]) for parts in (outputs, targets)))
         return float(measured.get(monitor, math.nan))
 
     return Score(value(None), [value(part) for part in range(count)] if count > 1 else ())

@@ -47,6 +47,7 @@ from sounding.training.loop import EpochRecord, Player, Position, StepRecord, au
 from sounding.training.losses import Loss, named_loss
 from sounding.training.machine import find_device, is_out_of_memory, machine_set, resident
 from sounding.training.optimizers import build_optimizer, parameter_groups
+from sounding.training.outputs import Outputs, first, in_full_precision, joined, mapped
 from sounding.training.plan import Plan, Way
 from sounding.training.progress import ProgressBar
 from sounding.training.regularization import add_noise, penalty
@@ -60,7 +61,7 @@ from sounding.watching import Watch, watch
 
 Array = Tensor | np.ndarray[Any, Any]
 Rows = Array | tuple[Array, ...]
-Metrics = Callable[[Tensor, Tensor], Mapping[str, float]]
+Metrics = Callable[[Any, Tensor], Mapping[str, float]]
 Onlooker = Callable[[StepRecord | EpochRecord], object]
 
 READ_EVERY_ON_GPU = 10
@@ -247,12 +248,12 @@ class Trainer:
             error=error,
         )
 
-    def predict(self, inputs: Rows) -> Tensor:
+    def predict(self, inputs: Rows) -> Outputs:
         """The network's outputs for N rows, on the CPU, in float32; modules are left in the mode they were in."""
         batches = self._batches((inputs, None), shuffle=False)
         with machine_set(self.recipe, self.device), evaluating(self.network), torch.no_grad():
             self._place_network()
-            return torch.cat([self._on_device(batch).cpu() for batch in batches.epoch(0)])
+            return joined([mapped(Tensor.cpu, self._on_device(batch)) for batch in batches.epoch(0)])
 
     def plan(self, data: Batches | tuple[Rows, Array], *, precisions: Sequence[str] = ("float32", "bfloat16")) -> Plan:
         """Measure how to use the machine for this network and these batches, and go that way from here on.
@@ -461,7 +462,7 @@ class Trainer:
 
     # The arithmetic of one batch.
 
-    def _forward(self, batch: Batch) -> Tensor:
+    def _forward(self, batch: Batch) -> Outputs:
         inputs = batch.inputs
         if self.recipe.channels_last:
             inputs = tuple(t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs)
@@ -469,19 +470,18 @@ class Trainer:
             inputs = tuple(add_noise(t, self.recipe.noise) if t.is_floating_point() else t for t in inputs)
         network = self._engine if self._engine is not None and self.network.training else self.network
         with autocast(self.device, self.recipe.precision):
-            outputs: Tensor = network(*inputs)
-        # sums of a loss in bfloat16 would lose all but two digits
-        return outputs if outputs.dtype == torch.float64 else outputs.float()
+            outputs = network(*inputs)
+        return in_full_precision(outputs)
 
-    def _on_device(self, batch: Batch) -> Tensor:
+    def _on_device(self, batch: Batch) -> Outputs:
         return self._forward(moved(batch, self.device))
 
-    def _loss_from(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def _loss_from(self, outputs: Outputs, batch: Batch) -> Tensor:
         if batch.weight is not None:
             return self._loss(outputs, batch.target, batch.weight)
         return self._loss(outputs, batch.target)
 
-    def _answer(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _answer(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor | None]:
         """Outputs, loss and target of a batch, on the device."""
         batch = moved(batch, self.device)
         outputs = self._forward(batch)
@@ -497,7 +497,7 @@ class Trainer:
         """The mean loss over the rows that are held out, and the metrics; stops early when asked to stop."""
         assert run.held_out is not None
         totals, shares = dict[str, float](), 0.0
-        kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        kept: list[tuple[Outputs, Tensor, Tensor]] = []
         seen = self._watch.attached() if self._watch is not None else nullcontext()
         with evaluating(self.network), self._weights_to_keep(run), torch.no_grad(), seen:
             for batch in self.processes.filled(run.held_out, 0):
@@ -509,7 +509,7 @@ class Trainer:
                     losses = {"network": self._loss_from(outputs, batch)}
                     if self._metrics is not None and batch.target is not None:
                         rows = len(batch.rows)
-                        kept.append((outputs[:rows], batch.target[:rows], batch.rows))
+                        kept.append((first(rows, outputs), batch.target[:rows], batch.rows))
                 share = (self._units or units_of)(batch) if len(batch.rows) else 0.0
                 shares += share
                 for name, loss in losses.items():
@@ -520,16 +520,17 @@ class Trainer:
             named = {f"loss_{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
             measured = {}
             if self._metrics is not None and kept:
-                outputs, target = self._gathered(*(torch.cat(parts) for parts in zip(*kept, strict=True)))
+                outputs, target = self._gathered(*(joined(parts) for parts in zip(*kept, strict=True)))
                 measured = {name: float(value) for name, value in self._metrics(outputs, target).items()}
         return self.processes.agreed({"loss": next(iter(means.values())), **named, **measured})
 
-    def _gathered(self, outputs: Tensor, target: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _gathered(self, outputs: Outputs, target: Tensor, rows: Tensor) -> tuple[Outputs, Tensor]:
         """The outputs and targets of all processes, in the order of the rows."""
         if self.processes.count == 1:
             return outputs, target
         order = self.processes.gather(rows).argsort()
-        return self.processes.gather(outputs)[order], self.processes.gather(target)[order]
+        outputs = mapped(lambda tensor: self.processes.gather(tensor)[order], outputs)
+        return outputs, self.processes.gather(target)[order]
 
     def _stop_if_asked(self) -> None:
         (stop,) = self.processes.any(self._signals.arrived)
@@ -672,7 +673,7 @@ class Trainer:
             stale = False
             for player in run.players:
                 if player.average is not None and player.average.updates:
-                    stack.enter_context(player.average.applied_to(self.network))
+                    stack.enter_context(player.average.applied_to(player.network))
                     stale = stale or not isinstance(player.average, ExponentialMovingAverage)
                 if isinstance(player.optimizer, ScheduleFreeAdamW):
                     stack.enter_context(player.optimizer.averaged())

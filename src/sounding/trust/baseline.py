@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -27,10 +26,12 @@ from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.kinds import Encoded, Number
 from sounding.kinds.number import parse
-from sounding.randomness import draw_seed, generator
+from sounding.randomness import draw_seed
 from sounding.recipe import Recipe
 from sounding.tasks import Predictions, Regression, Task
 from sounding.tasks.multilabel import Multilabel
+from sounding.trust.problem import Model, Problem
+from sounding.trust.unsupervised import WITHOUT_TARGET
 
 MOST_LINEAR_CELLS = 60_000_000
 """Training rows times filled cells of a row; a linear model learns from a random part of more rows than that."""
@@ -90,38 +91,6 @@ class Verdict:
     advice: str
 
 
-class Model(Protocol):
-    """A simple model: learns, and says something about every row."""
-
-    def __call__(self, problem: Problem) -> tuple[np.ndarray, str] | None:
-        """Values for all rows as in `Predictions`, and what was limited; none where it does not apply."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a simple model learns from."""
-
-    task: Task
-    table: Table
-    schema: Schema
-    split: Split
-    encoded: Encoded
-    target: np.ndarray
-    seed: int
-
-    @cached_property
-    def weight(self) -> np.ndarray | None:
-        """(N,), if rows have weights."""
-        return self.schema.encode_weight(self.table)
-
-    def training_rows(self, most: int) -> np.ndarray:
-        """The training rows, or a random part of them."""
-        rows = self.split.train
-        if len(rows) <= most:
-            return rows
-        return np.sort(generator(self.seed, "baseline", "rows").choice(rows, size=most, replace=False))
-
-
 def compare(
     task: Task,
     table: Table,
@@ -160,8 +129,10 @@ def compare(
     return results
 
 
-def models(task: Task) -> dict[str, Model]:
+def models(task: Task) -> Mapping[str, Model]:
     """The simple models by name, the guess first."""
+    if not task.needs_target:
+        return WITHOUT_TARGET.get(task.name, {})
     return {_guess_name(task): guess, "a linear model": linear, "gradient-boosted trees": trees}
 
 
