@@ -73,9 +73,10 @@ def test_every_combination_of_inputs(blocks: list[Block]) -> None:
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_can_be_asked_for(name: str) -> None:
-    blocks = {"table": [NUMBERS, CATEGORIES], "pictures": [PICTURE], "tokens": [TEXT]}[NETWORKS[name].takes]
-    network = build_network(blocks, 2, NetworkRecipe(name=name)).eval()
-    assert network(*arrange(encoded(blocks))).shape[-1] == 2
+    family = NETWORKS[name]
+    blocks = {"table": [NUMBERS, CATEGORIES], "pictures": [PICTURE], "tokens": [TEXT]}[family.takes]
+    outputs = build_network(blocks, 2, NetworkRecipe(name=name), family.answers).eval()(*arrange(encoded(blocks)))
+    assert (outputs if family.answers == "logits" else outputs.code).shape[-1] == 2
 
 
 def test_the_named_network_stands_among_defaults() -> None:

@@ -156,7 +156,9 @@ def families() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
     for name, family in NETWORKS.items():
         if name in ("resnet34", "resnet50"):  # large, and the code of resnet18
             continue
-        options = dict(smaller.get(name, {"hidden_sizes": [12, 12]} if "feedforward" in name else {}))
+        options = dict(
+            smaller.get(name, {"hidden_sizes": [12, 12]} if "feedforward" in name or "encoder" in name else {})
+        )
         if family.takes == "pictures":
             options["picture_size"] = (10, 12)
         found[name] = (partial(family.build, *arguments[family.takes], **options), inputs[family.takes])
@@ -209,6 +211,8 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
 }
 BLOCKS = {
     **{"feedforward": 2, "picture_feedforward": 2, "ensemble": 2, "convolutional": 4, "resnet": 6, "resnet18": 10},
+    **{"autoencoder": 4, "variational_autoencoder": 4, "picture_autoencoder": 2, "picture_variational_autoencoder": 2},
+    **{"convolutional_autoencoder": 8, "convolutional_variational_autoencoder": 8},
     **{"transformer": 2, "recurrent": 2, "bag": 0, "text_convolution": 0, "text_ensemble": 0},
     **{"stateful": 3, "listed": 3, "flat": 4, "torch": 3},
 }
@@ -226,7 +230,8 @@ def step_of(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[dict[str, T
     for parameter in network.parameters():
         kept[parameter.untyped_storage().data_ptr()] = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = network(*inputs).square().sum()
+        outputs = network(*inputs)
+        loss = sum(part.square().sum() for part in (outputs if isinstance(outputs, tuple) else (outputs,)))
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     loss.backward()
     left = {f"gradient of {name}": p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}

@@ -14,6 +14,18 @@ from typing import Any, Literal
 from torch import nn
 
 from sounding.networks.activations import ACTIVATIONS, build_activation
+from sounding.networks.autoencoder import (
+    Autoencoder,
+    Reconstruction,
+    VariationalAutoencoder,
+    convolutional_autoencoder,
+    convolutional_variational_autoencoder,
+    picture_autoencoder,
+    picture_variational_autoencoder,
+    reconstruction_errors,
+    table_autoencoder,
+    table_variational_autoencoder,
+)
 from sounding.networks.bag import BagOfPhrases
 from sounding.networks.composite import CompositeNetwork
 from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
@@ -32,12 +44,14 @@ __all__ = [
     "INITIALIZATIONS",
     "NETWORKS",
     "NORMALIZATIONS",
+    "Autoencoder",
     "BagOfPhrases",
     "CompositeNetwork",
     "ConvolutionalNetwork",
     "Family",
     "FeedForward",
     "PictureFeedForward",
+    "Reconstruction",
     "RecurrentEncoder",
     "RecurrentNetwork",
     "ResNet",
@@ -49,14 +63,22 @@ __all__ = [
     "TextEnsemble",
     "TransformerEncoder",
     "TransformerNetwork",
+    "VariationalAutoencoder",
     "build_activation",
     "build_normalization",
+    "convolutional_autoencoder",
+    "convolutional_variational_autoencoder",
     "initialize",
     "initialize_from_data",
+    "picture_autoencoder",
+    "picture_variational_autoencoder",
     "quantile_bins",
+    "reconstruction_errors",
     "resnet18",
     "resnet34",
     "resnet50",
+    "table_autoencoder",
+    "table_variational_autoencoder",
 ]
 
 
@@ -114,4 +136,12 @@ NETWORKS: dict[str, Family] = {
     "text_convolution": Family(TextConvolution, "tokens"),
     "recurrent": Family(RecurrentNetwork, "tokens"),
     "transformer": Family(TransformerNetwork, "tokens"),
+    "autoencoder": Family(table_autoencoder, "table", "reconstruction"),
+    "variational_autoencoder": Family(table_variational_autoencoder, "table", "reconstruction"),
+    "picture_autoencoder": Family(picture_autoencoder, "pictures", "reconstruction"),
+    "picture_variational_autoencoder": Family(picture_variational_autoencoder, "pictures", "reconstruction"),
+    "convolutional_autoencoder": Family(convolutional_autoencoder, "pictures", "reconstruction"),
+    "convolutional_variational_autoencoder": Family(
+        convolutional_variational_autoencoder, "pictures", "reconstruction"
+    ),
 }

@@ -19,6 +19,11 @@ DEFAULTS = {
     ("logits", "table"): ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
     ("logits", "pictures"): ("resnet", "a small residual network, which measured best on small pictures"),
     ("logits", "tokens"): ("text_ensemble", "an ensemble of readers, which measured best on short texts"),
+    ("reconstruction", "table"): ("autoencoder", "fully connected layers to a code and back"),
+    ("reconstruction", "pictures"): (
+        "picture_autoencoder",
+        "fully connected layers, which measured best in a given time",
+    ),
 }
 """For what is asked of a network, and each form of input, the network that `auto` means, and why."""
 
