@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sounding.data.table import Table
 from sounding.errors import DamagedError, DataError, Problems, RecipeError, UserError, nearest
 from sounding.finding import Finding, Remedy
-from sounding.kinds import KINDS, Block, Category, Column, Encoded, Kind, Number, recognise
+from sounding.kinds import KINDS, Block, Category, Column, Encoded, Kind, Number, fitted_from_json, recognise
 from sounding.recipe import DataRecipe
 
 Role = Literal["input", "target", "weight", "group", "time", "ignored"]
@@ -454,5 +454,5 @@ def _field_from_json(values: dict[str, Any]) -> Field:
         role,
         str(values["reason"]),
         tuple(map(str, values["missing"])),
-        None if fitted is None else KINDS[kind].from_json(fitted),
+        None if fitted is None else fitted_from_json(kind, fitted),
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sounding.kinds.category import Category
 from sounding.kinds.date import Date
 from sounding.kinds.image import Image
 from sounding.kinds.kind import Block, Column, Encoded, Form, Kind, Recognition
 from sounding.kinds.number import Number
+from sounding.kinds.subwords import Subwords
 from sounding.kinds.text import Text
 
 KINDS: dict[str, type[Kind]] = {
@@ -44,6 +47,16 @@ def recognise(column: Column) -> tuple[str, str]:
     return best, why.reason
 
 
+def fitted_from_json(name: str, values: Any) -> Kind:
+    """What was fitted on a column, by the name of its kind and what `to_json` gave.
+
+    Raises:
+        DamagedError: if a value is missing or unknown.
+    """
+    cut_by_tokenizer = name == Subwords.name and isinstance(values, dict) and "tokenizer" in values
+    return (Subwords if cut_by_tokenizer else KINDS[name]).from_json(values)
+
+
 __all__ = [
     "KINDS",
     "Block",
@@ -56,6 +69,8 @@ __all__ = [
     "Kind",
     "Number",
     "Recognition",
+    "Subwords",
     "Text",
+    "fitted_from_json",
     "recognise",
 ]

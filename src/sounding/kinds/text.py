@@ -100,7 +100,7 @@ class Text(Kind):
     @classmethod
     def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
         """Learn the vocabulary and the length from the training rows."""
-        split = [tokens(text) for text in _texts(column.take(rows))]
+        split = [tokens(text) for text in texts_of(column.take(rows))]
         counts = Counter(chain.from_iterable(split))
         often = [(count, token) for token, count in counts.items() if count >= settings.rare]
         often.sort(key=lambda pair: (-pair[0], pair[1]))
@@ -110,7 +110,7 @@ class Text(Kind):
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
         """(N, length) int32 codes of tokens, or (N, length, 1 + pieces) with those of their pieces behind."""
-        split = [tokens(text) for text in _texts(column)]
+        split = [tokens(text) for text in texts_of(column)]
         lengths = np.fromiter(map(len, split), dtype=np.int64, count=len(split))
         kept = np.minimum(lengths, self.length)
         code = self._codes.get
@@ -120,7 +120,7 @@ class Text(Kind):
         codes[lengths == 0, 0] = UNKNOWN
         if self.with_pieces:
             codes = np.concatenate([codes[..., None], self._pieces(split, kept)], axis=2)
-        return codes, self._cut(column, lengths)
+        return codes, cut_findings(column, lengths, self.length, int(lengths.max(initial=0)))
 
     def _pieces(self, split: Sequence[list[str]], kept: np.ndarray) -> np.ndarray:
         """(N, length, pieces) int32; each word is cut up once."""
@@ -133,26 +133,6 @@ class Text(Kind):
             own = pieces(token)
             table[place, : len(own)] = own
         return table[which]
-
-    def _cut(self, column: Column, lengths: np.ndarray) -> list[Finding]:
-        cut = int((lengths > self.length).sum())
-        if not cut:
-            return []
-        return [
-            Finding(
-                rule="texts-cut",
-                severity="warning" if cut > 0.01 * len(lengths) else "info",
-                title=f'"{column.name}": {cut} of {len(lengths)} texts ({cut / len(lengths):.1%}) are longer than '
-                f"{self.length} tokens; the rest of them is not read",
-                evidence={
-                    "column": column.name,
-                    "cut": cut,
-                    "texts": len(lengths),
-                    "longest": int(lengths.max()),
-                },
-                remedy=Remedy("read more of each text", {"data.text_length": int(lengths.max())}),
-            )
-        ]
 
     def block(self, column: str) -> Block:
         """A block of its own."""
@@ -173,13 +153,35 @@ class Text(Kind):
 
     def show(self, column: Column, row: int) -> str:
         """The text as it was read."""
-        return next(iter(_texts(column.take(np.array([row])))))
+        return next(iter(texts_of(column.take(np.array([row])))))
 
     @cached_property
     def _codes(self) -> dict[str, int]:
         return {token: code for code, token in enumerate(self.vocabulary, start=UNKNOWN + 1)}
 
 
-def _texts(column: Column) -> Iterable[str]:
+def cut_findings(column: Column, lengths: np.ndarray, length: int, longest: int) -> list[Finding]:
+    """What to say of texts that are longer than what is read of them.
+
+    lengths:  tokens of each text.
+    length:   tokens that are read.
+    longest:  the most that could be read of the longest.
+    """
+    cut = int((lengths > length).sum())
+    if not cut:
+        return []
+    return [
+        Finding(
+            rule="texts-cut",
+            severity="warning" if cut > 0.01 * len(lengths) else "info",
+            title=f'"{column.name}": {cut} of {len(lengths)} texts ({cut / len(lengths):.1%}) are longer than '
+            f"{length} tokens; the rest of them is not read",
+            evidence={"column": column.name, "cut": cut, "texts": len(lengths), "longest": int(lengths.max())},
+            remedy=Remedy("read more of each text", {"data.text_length": longest}) if longest > length else None,
+        )
+    ]
+
+
+def texts_of(column: Column) -> Iterable[str]:
     """Every cell as it was read: in a text, "None" is a word. A cell without a value is an empty text."""
     return (text or "" for text in column.plain.cast(pa.large_string()).to_pylist())

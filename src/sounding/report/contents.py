@@ -18,7 +18,7 @@ from sounding import __version__
 from sounding.data.schema import Field, Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
-from sounding.kinds import Image, Number, Text
+from sounding.kinds import Image, Number, Subwords, Text
 from sounding.tasks import Predictions, Thumbnail
 from sounding.tasks.prepare import Prepared
 from sounding.training import History
@@ -121,7 +121,7 @@ def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
     if not column.is_word:
         return {}
     missing = int((~column.present).sum())
-    if isinstance(field.fitted, Text):
+    if isinstance(field.fitted, Text | Subwords):
         return {"missing": missing, "samples": [shown(value) for value in column.cells[:3].to_pylist()]}
     if isinstance(field.fitted, Number):
         values = column.numbers

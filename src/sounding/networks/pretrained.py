@@ -1,0 +1,237 @@
+"""Encoders that were trained elsewhere, with a head of their own: text and picture models of the library transformers.
+
+Sources: a text as the mean of its tokens: Reimers and Gurevych 2019, arXiv:1908.10084; adapters of low rank: Hu et al.
+2021, arXiv:2106.09685, by the library peft.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sounding.networks._choice import choose
+from sounding.networks._padding import real_places, trimmed
+from sounding.networks.convolutional import Standardize
+
+GROUP = 16
+"""Texts that pass together on a CPU, where each place of padding costs time: those of about one length."""
+
+
+class _Pretrained(nn.Module):
+    """What both share: the encoder, how its outputs become features, and the head."""
+
+    def __init__(self, encoder: nn.Module, pooling: str, dropout: float) -> None:
+        super().__init__()
+        self.pretrained = encoder
+        self.pool = choose("pooling", pooling, POOLINGS)
+        self.dropout = nn.Dropout(dropout)
+        if pooling != "own" and any(True for _ in _pooler(encoder).parameters()):
+            encoder.pooler = None  # never asked, so never trained
+        self.num_features = 0
+        self.head: nn.Module = nn.Identity()
+
+    def _add_head(self, example: Tensor, out_features: int) -> None:
+        """A head that fits the features of an example."""
+        with torch.no_grad():
+            self.num_features = self.eval().forward_features(example).shape[1]
+        self.train()
+        self.head = nn.Linear(self.num_features, out_features)
+
+    def forward_features(self, inputs: Tensor) -> Tensor:
+        """(B, ...) to (B, num_features)."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, ...) to logits (B, out_features)."""
+        logits: Tensor = self.head(self.forward_features(inputs))
+        return logits
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights of an encoder of the same kind and size, whether or not this one has adapters."""
+        own = {name.replace(".base_layer.", "."): name for name in self.pretrained.state_dict() if ".lora_" not in name}
+        self.pretrained.load_state_dict({own[name]: weights[name] for name in own}, strict=False)
+
+
+class PretrainedText(_Pretrained):
+    """A pre-trained encoder of texts, and a head.
+
+    On a CPU texts of about one length pass together, so that little time goes into padding, which never changes the
+    result.
+
+    Args:
+        encoder: called with `input_ids` and `attention_mask` (B, L); answers with a `last_hidden_state` (B, L, size).
+        out_features: outputs for a text, before any softmax.
+        pooling: how the features of tokens become those of a text: `mean`, `first`, `max`, or `own`, which is the
+            `pooler_output` of the encoder.
+        padding: the identifier of the token that the encoder pads with.
+        dropout: probability in [0, 1) that a feature is blanked before the head while training.
+
+    Tokens (B, L) are the identifiers of the encoder's own tokenizer plus 1; 0 is padding at the end.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, out_features: int, *, pooling: str = "mean", padding: int = 0, dropout: float = 0.1
+    ) -> None:
+        super().__init__(encoder, pooling, dropout)
+        self.padding = padding
+        self._add_head(torch.ones(1, 1, dtype=torch.int64), out_features)
+
+    def forward_features(self, tokens: Tensor) -> Tensor:
+        """(B, L) to (B, num_features)."""
+        words = trimmed(tokens)
+        if words.is_cuda or torch.compiler.is_compiling():
+            return self.dropout(self._read(words))
+        order = (words != 0).sum(1).argsort(stable=True)
+        features = torch.cat([self._read(trimmed(words[rows])) for rows in order.split(GROUP)])
+        return self.dropout(features[order.argsort()])
+
+    def _read(self, words: Tensor) -> Tensor:
+        real = real_places(words)
+        identifiers = torch.where(words != 0, words - 1, self.padding)
+        outputs = self.pretrained(input_ids=identifiers.long(), attention_mask=real.long())
+        return self.pool(outputs, real)
+
+
+class PretrainedPictures(_Pretrained):
+    """A pre-trained encoder of pictures, and a head.
+
+    Args:
+        encoder: called with `pixel_values` (B, 3, H, W); answers with a `last_hidden_state`, (B, places, size) or
+            (B, size, H, W), and perhaps a `pooler_output`.
+        out_features: outputs for a picture, before any softmax.
+        mean, std: of red, green and blue in [0, 1], by which the encoder's pictures were standardised.
+        size: height and width that pictures are brought to.
+        pooling: how the features of places become those of a picture: `mean`, `first`, `max`, or `own`, which is the
+            `pooler_output` of the encoder.
+        dropout: probability in [0, 1) that a feature is blanked before the head while training.
+
+    Pictures come as they are stored, (B, 1 or 3, H, W) uint8 or float in [0, 1], of any size.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        out_features: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: Sequence[int],
+        pooling: str = "own",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(encoder, pooling, dropout)
+        self.standardize, self.size = Standardize(mean, std), tuple(size)
+        self._add_head(torch.zeros(1, 3, *self.size), out_features)
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) to (B, num_features)."""
+        standardised = self.standardize(pictures)  # grey becomes three channels
+        if standardised.shape[2:] != self.size:
+            standardised = F.interpolate(standardised, self.size, mode="bilinear", antialias=True)
+        return self.dropout(self.pool(self.pretrained(pixel_values=standardised), None))
+
+
+def pretrained_text(
+    vocabulary_size: int, out_features: int, *, config: str, pooling: str = "mean", lora: int = 0, dropout: float = 0.1
+) -> PretrainedText:
+    """A text encoder by its configuration, with random weights.
+
+    config:  the text of the `config.json` of a model of the library transformers.
+    lora:    rank of adapters that are trained instead of the encoder; 0 trains the encoder itself.
+
+    Raises:
+        ValueError: for a vocabulary that is larger than the encoder's.
+    """
+    encoder = _built(config)
+    size = encoder.get_input_embeddings().num_embeddings
+    if vocabulary_size > size + 1:
+        raise ValueError(f"the tokenizer has {vocabulary_size - 1} tokens, and the encoder knows {size}")
+    padding = json.loads(config).get("pad_token_id") or 0
+    network = PretrainedText(encoder, out_features, pooling=pooling, padding=padding, dropout=dropout)
+    return _adapted(network, lora)
+
+
+def pretrained_pictures(
+    in_channels: int,
+    out_features: int,
+    *,
+    picture_size: tuple[int, int],
+    config: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    size: Sequence[int],
+    pooling: str = "own",
+    lora: int = 0,
+    dropout: float = 0.1,
+) -> PretrainedPictures:
+    """A picture encoder by its configuration, with random weights; `config` and `lora` as in `pretrained_text`."""
+    network = PretrainedPictures(
+        _built(config), out_features, mean=mean, std=std, size=size, pooling=pooling, dropout=dropout
+    )
+    return _adapted(network, lora)
+
+
+Network = TypeVar("Network", bound=_Pretrained)
+
+
+def _built(config: str) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    values = json.loads(config)
+    return AutoModel.from_config(AutoConfig.for_model(**values), trust_remote_code=False, dtype=torch.float32)
+
+
+def _adapted(network: Network, rank: int) -> Network:
+    """The network with its encoder frozen and adapters of some rank beside its matrices; rank 0 leaves it alone."""
+    if rank:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", bias="none")
+        inject_adapter_in_model(settings, network.pretrained)
+    return network
+
+
+def _pooler(encoder: nn.Module) -> nn.Module:
+    pooler = getattr(encoder, "pooler", None)
+    return pooler if isinstance(pooler, nn.Module) else nn.Identity()
+
+
+def _mean(outputs: Any, real: Tensor | None) -> Tensor:
+    places = _places(outputs)
+    if real is None:
+        return places.mean(1)
+    share = real.unsqueeze(2).to(places.dtype)
+    return (places * share).sum(1) / share.sum(1)
+
+
+def _max(outputs: Any, real: Tensor | None) -> Tensor:
+    places = _places(outputs)
+    return (places if real is None else places.masked_fill(~real.unsqueeze(2), -torch.inf)).amax(1)
+
+
+def _first(outputs: Any, real: Tensor | None) -> Tensor:
+    return _places(outputs)[:, 0]
+
+
+def _own(outputs: Any, real: Tensor | None) -> Tensor:
+    return cast("Tensor", outputs.pooler_output).float().flatten(1)
+
+
+def _places(outputs: Any) -> Tensor:
+    """(B, places, size) float32: sums in bfloat16 would lose digits."""
+    hidden = cast("Tensor", outputs.last_hidden_state).float()
+    return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+
+
+POOLINGS: dict[str, Callable[[Any, Tensor | None], Tensor]] = {
+    "mean": _mean,
+    "first": _first,
+    "max": _max,
+    "own": _own,
+}
+"""How an encoder's outputs become the features (B, size) of a row, by the places that are not padding."""
