@@ -22,6 +22,7 @@ from sounding.report import card, write_report
 from sounding.report.contents import gather
 from sounding.run import Events, FolderLock, Run, environment, write_text
 from sounding.tasks.prepare import Prepared, prepare
+from sounding.tasks.pretrained import KEPT
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
 from sounding.training.distributed import Processes, join, launch, restarted
@@ -34,7 +35,7 @@ Say = Callable[[str], object]
 
 LAUNCH = ".launch"
 """The file that names the launch of torchrun in which a run began."""
-BEFORE_THE_RECIPE = {".lock", LAUNCH, "schema.json", "environment.json"}
+BEFORE_THE_RECIPE = {".lock", LAUNCH, "schema.json", "environment.json", KEPT}
 """What a run can leave that was killed before it wrote its recipe, beside halves of these."""
 
 
@@ -75,11 +76,13 @@ def fit(
         return _follow(prepared, folder, resuming=False)
     with FolderLock(folder):
         _refuse_taken(folder)
-        facts = environment(prepared.table.fingerprint())
+        facts = _facts(prepared)
         write_text(folder / "schema.json", json.dumps(prepared.schema.to_json()))
         write_text(folder / "environment.json", json.dumps(facts, indent=2))
         if launch():
             write_text(folder / LAUNCH, launch())
+        if prepared.encoder is not None:
+            prepared.encoder.store(folder)
         write_text(folder / "recipe.toml", prepared.recipe.to_toml())  # the last: from here on there is a run to resume
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=False)
 
@@ -157,12 +160,12 @@ def resume(run: str | Path, source: object = None, *, say: Say | None = print, p
         recipe, _ = start  # the recipe in the folder may be the healed one already
     processes = _processes(recipe)
     if not processes.first:
-        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings())
+        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings(), kept=folder)
         return _follow(prepared, folder, resuming=True)
     with FolderLock(folder) as lock:
-        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings())
+        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings(), kept=folder)
         before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-        facts = environment(prepared.table.fingerprint())
+        facts = _facts(prepared)
         noticed = [*_changes(before, facts, prepared.table.name), *lock.findings]
         prepared = replace(prepared, findings=[*prepared.findings, *noticed])
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=True)
@@ -300,18 +303,31 @@ def _processes(recipe: Recipe) -> Processes:
     return join(find_device(recipe.training.device))[0]
 
 
-def _prepared(processes: Processes, source: object, settings: Mapping[str, Any], test: object = None) -> Prepared:
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    """What the bits of a run depend on besides its recipe."""
+    encoder = {} if prepared.encoder is None else prepared.encoder.facts()
+    return {**environment(prepared.table.fingerprint()), **encoder}
+
+
+def _prepared(
+    processes: Processes,
+    source: object,
+    settings: Mapping[str, Any],
+    test: object = None,
+    *,
+    kept: Path | None = None,
+) -> Prepared:
     """Prepare in the first process, then in all others: with the recipe that it chose, and from the cache it filled.
 
     Raises:
         UserError: if a process reads other data than the first.
     """
     if processes.first:
-        prepared = prepare(source, settings, test=test)
+        prepared = prepare(source, settings, test=test, kept=kept)
         processes.agreed([prepared.recipe.settings(), prepared.table.fingerprint()])
         return prepared
     recipe, fingerprint = processes.agreed(list[Any]())
-    prepared = prepare(source, recipe, test=test)
+    prepared = prepare(source, recipe, test=test, kept=kept)
     if prepared.table.fingerprint() != fingerprint:
         raise UserError(
             f"process {processes.rank} reads other data than process 0",

@@ -85,7 +85,8 @@ class NetworkRecipe:
     """Which network, and its sizes."""
 
     name: str = "auto"
-    """A name from the registry of networks; `auto` is the one that measured best for the kind of input."""
+    """A name from the registry of networks; `auto` is the one that measured best for the kind of input. `hf:NAME` is an
+    encoder that was trained elsewhere, from the hub of the library transformers, `hf:FOLDER` one in a folder."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the network's constructor, such as `{"dropout": 0.2}`."""
 
@@ -270,7 +271,8 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
     rows:  training rows.
     task:  its name, which may have settings of its own: see `FOR_TASK`.
     """
-    chosen = FOR_TASK.get(task, for_inputs)(forms, rows)
+    usual = for_pretrained if is_pretrained(settings.get("network.name", "")) else for_inputs
+    chosen = FOR_TASK.get(task, usual)(forms, rows)
     if settings.get("network.name") != "resnet":
         chosen.pop("network.options", None)
     if settings.get("training.optimizer.name") == "gradient_descent":
@@ -334,6 +336,33 @@ def for_text(rows: int) -> dict[str, Any]:
         "training.label_smoothing": 0.1,
         "training.clip_norm": 1.0,
     }
+
+
+def for_pretrained(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for an encoder that was trained elsewhere: it moves slowly, what is new around it quickly."""
+    return {
+        "training.epochs": min(max(round(20_000 / rows), 3), 15),
+        "training.batch_size": 32,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.rates": {"*pretrained.*": 0.05},
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "linear",
+        "training.warmup": 0.1,
+        "training.label_smoothing": 0.1,
+        "training.clip_norm": 1.0,
+        "training.augment": "shift" if "pictures" in forms else "none",
+    }
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether the name of a network is that of an encoder that was trained elsewhere.
+
+    >>> is_pretrained("hf:google-bert/bert-base-uncased"), is_pretrained("resnet")
+    (True, False)
+    """
+    return name.startswith(("hf:", "timm:"))
 
 
 FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {}

@@ -128,8 +128,12 @@ class Schema:
             )
         )
 
-    def fit(self, table: Table, train_rows: np.ndarray, settings: DataRecipe) -> tuple[Schema, list[Finding]]:
+    def fit(
+        self, table: Table, train_rows: np.ndarray, settings: DataRecipe, known: Mapping[str, Kind] | None = None
+    ) -> tuple[Schema, list[Finding]]:
         """Learn from the training rows alone: vocabularies, classes, quantiles, sizes.
+
+        known: what was learned elsewhere, by column; it is taken as it is.
 
         Raises:
             DataError: naming every column that cannot be used, or if no input is left.
@@ -139,7 +143,9 @@ class Schema:
         fields, lost = [], {}
         for field in self.fields:
             fitted = field
-            if field.role in ("input", "target"):
+            if field.role == "input" and field.name in (known or {}):
+                fitted = replace(field, fitted=(known or {})[field.name])
+            elif field.role in ("input", "target"):
                 column = field.column(table)
                 try:
                     fitted, notes = _fit(field, column, train_rows, settings)

@@ -1,4 +1,4 @@
-"""Texts that a pre-trained encoder reads: cut up by its own tokenizer, which is kept as the text of `tokenizer.json`."""
+"""Texts that an encoder from elsewhere reads: cut up by its own tokenizer, kept as the text of `tokenizer.json`."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, T
 from sounding.networks.feedforward import FeedForward, PictureFeedForward
 from sounding.networks.initialization import INITIALIZATIONS, initialize, initialize_from_data
 from sounding.networks.normalization import NORMALIZATIONS, build_normalization
+from sounding.networks.pretrained import PretrainedPictures, PretrainedText, pretrained_pictures, pretrained_text
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
 from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
 from sounding.networks.stochastic_depth import StochasticDepth
@@ -44,6 +45,7 @@ __all__ = [
     "INITIALIZATIONS",
     "NETWORKS",
     "NORMALIZATIONS",
+    "PRETRAINED",
     "Autoencoder",
     "BagOfPhrases",
     "CompositeNetwork",
@@ -51,6 +53,8 @@ __all__ = [
     "Family",
     "FeedForward",
     "PictureFeedForward",
+    "PretrainedPictures",
+    "PretrainedText",
     "Reconstruction",
     "RecurrentEncoder",
     "RecurrentNetwork",
@@ -145,3 +149,9 @@ NETWORKS: dict[str, Family] = {
         convolutional_variational_autoencoder, "pictures", "reconstruction"
     ),
 }
+
+PRETRAINED: dict[str, Family] = {
+    "tokens": Family(pretrained_text, "tokens"),
+    "pictures": Family(pretrained_pictures, "pictures"),
+}
+"""By what they take: encoders that were trained elsewhere; their configuration is an option."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.kinds import Block
-from sounding.networks import NETWORKS, CompositeNetwork, Standardize
-from sounding.recipe import NetworkRecipe
+from sounding.networks import NETWORKS, PRETRAINED, CompositeNetwork, Family, Standardize
+from sounding.recipe import NetworkRecipe, is_pretrained
 
 DEFAULTS = {
     ("logits", "table"): ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
@@ -33,6 +33,9 @@ FORMS = ("table", "pictures", "tokens")
 COMPOSITE = "composite"
 """The name of a network for inputs of several forms: the default for each, and one head over all of them."""
 COMPOSITE_OPTIONS = ("dropout",)
+
+INSTALL = "pip install 'sounding[transformers]'"
+"""What brings the libraries of encoders that were trained elsewhere."""
 
 
 def choose_network(blocks: Sequence[Block], name: str = "auto", answers: str = "logits") -> tuple[str, str]:
@@ -61,6 +64,8 @@ def choose_network(blocks: Sequence[Block], name: str = "auto", answers: str = "
     if name == "auto":
         return DEFAULTS[answers, forms[0]]
     if name == COMPOSITE and several:
+        return name, "as the settings say"
+    if is_pretrained(name) and answers == "logits":
         return name, "as the settings say"
     known = [known for known, family in NETWORKS.items() if family.takes in forms and family.answers == answers]
     known += [COMPOSITE] * several
@@ -92,8 +97,10 @@ def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe, 
     """
     name, _ = choose_network(blocks, recipe.name, answers)
     inputs = _inputs(blocks)
-    names = {key: name if _named(name, form) else DEFAULTS[answers, form][0] for key, (form, _) in inputs.items()}
-    known = COMPOSITE_OPTIONS if name == COMPOSITE else tuple(NETWORKS[name].options)
+    family = _family(name, recipe.options)
+    fits = {key: family is not None and family.takes == form for key, (form, _) in inputs.items()}
+    names = {key: name if fits[key] else DEFAULTS[answers, form][0] for key, (form, _) in inputs.items()}
+    known = COMPOSITE_OPTIONS if family is None else tuple(family.options)
     for option in recipe.options:
         if option not in known:
             raise RecipeError(f'the network "{name}" has no option "{option}"', nearest(option, known))
@@ -184,12 +191,15 @@ def _form(block: Block) -> str:
     return "table" if block.form in ("numbers", "categories") else block.form
 
 
-def _named(name: str, form: str) -> bool:
-    return name in NETWORKS and NETWORKS[name].takes == form
+def _family(name: str, options: Mapping[str, Any]) -> Family | None:
+    """The family of a name; that of an encoder from elsewhere is told by the options that come with it."""
+    return PRETRAINED["pictures" if "size" in options else "tokens"] if is_pretrained(name) else NETWORKS.get(name)
 
 
 def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options: Mapping[str, Any]) -> nn.Module:
-    build = NETWORKS[name].build
+    family = _family(name, options)
+    assert family is not None
+    build = family.build
     try:
         if form == "table":
             by_form = {block.form: block for block in blocks}
@@ -208,12 +218,16 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
         (block,) = blocks
         if form == "pictures":
             network = build(block.channels, outputs, picture_size=(block.height, block.width), **options)
+            if is_pretrained(name):  # it standardises them as it was taught
+                return network
             scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
-            wrapper = PictureNetwork if NETWORKS[name].answers == "logits" else Standardized
+            wrapper = PictureNetwork if family.answers == "logits" else Standardized
             return wrapper(Standardize(*scale), network)
         if block.piece_buckets and "piece_buckets" in signature(build).parameters:
             options = {**options, "piece_buckets": block.piece_buckets}
         return build(block.vocabulary_size, outputs, **options)
+    except ModuleNotFoundError as error:
+        raise RecipeError(f'the network "{name}" needs {error.name}, not installed here', INSTALL) from None
     except (TypeError, ValueError) as error:
         raise RecipeError(f'the network "{name}" cannot be built: {error}', "correct network.options") from None
 

@@ -29,8 +29,9 @@ from sounding.finding import Finding
 from sounding.kinds import Encoded
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
-from sounding.recipe import Recipe, complete
+from sounding.recipe import Recipe, complete, is_pretrained
 from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task
+from sounding.tasks.pretrained import Encoder
 from sounding.training import build_optimizer, build_schedule
 
 ROWS_FOR_VARIANCES = 512
@@ -59,6 +60,8 @@ class Prepared:
     """What was decided and why, a line each."""
     stored: Mapping[str, StoredArray] = dataclass_field(default_factory=dict)
     """The encoded training rows on disk, where they do not fit into memory: `input 0`, ..., `target`, `weight`."""
+    encoder: Encoder | None = None
+    """What was trained elsewhere and is the beginning."""
 
     @property
     def training_rows(self) -> int:
@@ -76,13 +79,15 @@ class Prepared:
         return tuple(tensor[chosen] for tensor in self.inputs)
 
     def network(self) -> nn.Module:
-        """The untrained network; its first weights are a function of the seed."""
+        """The untrained network; its first weights are a function of the seed, but for those trained elsewhere."""
         with torch.random.fork_rng():
             torch.manual_seed(draw_seed(self.recipe.seed, "initialization"))
             network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
             if self.recipe.network.options.get("initialization") == "lsuv":
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
-            return network
+        if self.encoder is not None:
+            self.encoder.load_into(network)
+        return network
 
     def by(self, recipe: Recipe) -> Prepared:
         """The same rows for another recipe of network and training."""
@@ -156,16 +161,18 @@ class Prepared:
         }
 
 
-def prepare(source: object, settings: Mapping[str, Any], *, test: object = None) -> Prepared:
+def prepare(source: object, settings: Mapping[str, Any], *, test: object = None, kept: Path | None = None) -> Prepared:
     """Read a source, find out what its columns are, divide its rows, encode them, and look for what is odd.
 
     test: a second source with the rows that measure the result, where it is not named in the settings.
+    kept: the folder of the run, if it is resumed: an encoder that was trained elsewhere is kept there.
 
     Raises:
         UserError: for anything in the data or the settings that the user can mend.
     """
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
     needed = asks_for_target(asked.task)
+    encoder = Encoder.open(asked.network.name, kept) if is_pretrained(asked.network.name) else None
     table, drawn = _opened(source, asked)
     if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
         table = table.with_part("test", read_source(tests, asked.data))
@@ -183,12 +190,16 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
     schema = Schema.infer(table, asked.data, target, asked.task)
     split, how_split = make_split(table, schema, asked.data, asked.seed)
     schema, left_out = identifiers(table, schema, split.train, asked.data, drawn.rows if drawn else len(table))
-    schema, oddities = schema.fit(table, split.train, asked.data)
+    known = {} if encoder is None else encoder.known(schema, table, split.train, asked.data)
+    schema, oddities = schema.fit(table, split.train, asked.data, known)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
     network_name, why_network = choose_network(schema.blocks(), asked.network.name, TASKS[task_name].answers)
 
     chosen: dict[str, Any] = {"target": target, "task": task_name, "network.name": network_name}
+    if encoder is not None:
+        why_network = encoder.told()
+        chosen["network.options"] = {"pooling": encoder.pooling, **asked.network.options, **encoder.description}
     if isinstance(source, str | Path):
         chosen["source"] = str(source)
     if isinstance(tests, str | Path):
@@ -221,6 +232,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None)
             *([] if drawn is None else drawn.findings(len(stored["target"]), schema, split)),
         ],
         stored=stored,
+        encoder=encoder,
         decisions=[
             f"{table.name}: {len(table):,} rows, {len(table.columns)} columns"
             + ("" if drawn is None else f", drawn from {drawn.rows:,}; {len(stored['target']):,} are trained on"),
