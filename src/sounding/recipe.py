@@ -89,6 +89,8 @@ class NetworkRecipe:
     encoder that was trained elsewhere, from the hub of the library transformers, `hf:FOLDER` one in a folder."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the network's constructor, such as `{"dropout": 0.2}`."""
+    code_size: int = 32
+    """Numbers that stand for a row where it goes through a code: in an autoencoder."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -365,7 +367,24 @@ def is_pretrained(name: str) -> bool:
     return name.startswith(("hf:", "timm:"))
 
 
-FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {}
+def for_compression(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for autoencoders: fewer rows ask for more passes, and pictures among them for shifted ones."""
+    few = rows < 20_000
+    return {
+        "training.epochs": min(max(round(600_000 / rows), 10), 200),
+        "training.batch_size": 2 ** round(math.log2(min(max(rows / 128, 32), 128))),
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.1,
+        "training.clip_norm": 1.0,
+        "training.augment": "shift" if few and "pictures" in forms else "none",
+    }
+
+
+FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {"compression": for_compression}
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 
 

@@ -6,6 +6,7 @@ from sounding.data.schema import Schema
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.tasks.build import arrange, build_network, choose_network
 from sounding.tasks.classification import Classification
+from sounding.tasks.compression import Compressed, Compression
 from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.regression import Regression
 from sounding.tasks.task import Predictions, Task, Thumbnail
@@ -13,6 +14,8 @@ from sounding.tasks.task import Predictions, Task, Thumbnail
 __all__ = [
     "TASKS",
     "Classification",
+    "Compressed",
+    "Compression",
     "Multilabel",
     "Predictions",
     "Regression",
@@ -29,6 +32,7 @@ TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "regression": Regression,
     "multilabel": Multilabel,
+    "compression": Compression,
 }
 """Every task by the name that recipes use."""
 

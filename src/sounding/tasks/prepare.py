@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sounding.batches import Batches
+from sounding.batches import Batch, Batches, Transform
 from sounding.data.augmentation import Augmentation
 from sounding.data.cache import encode_cached, store_rows
 from sounding.data.checks import identifiers, run_checks
@@ -129,12 +129,12 @@ class Prepared:
             workers=self.recipe.training.workers,
         )
 
-    def _augmentation(self) -> Augmentation | None:
+    def _augmentation(self) -> Transform | None:
         recipe = self.recipe.training
         pictures = any(block.form == "pictures" for block in self.schema.blocks())
         if not pictures or (recipe.augment == "none" and not (recipe.erase or recipe.mixup or recipe.cutmix)):
             return None
-        return Augmentation(
+        augmentation = Augmentation(
             recipe.augment,
             recipe.erase,
             recipe.mixup,
@@ -142,6 +142,16 @@ class Prepared:
             seed=self.recipe.seed,
             number_of_classes=self.task.outputs if self.recipe.task == "classification" else 0,
         )
+        return self._given_back(augmentation) if self.task.gives_back else augmentation
+
+    def _given_back(self, augmentation: Augmentation) -> Transform:
+        """Inputs varied, and as the target the same, varied alike."""
+
+        def vary(batch: Batch, epoch: int, step: int) -> Batch:
+            varied = augmentation(batch._replace(target=None), epoch, step)
+            return varied._replace(target=self.task.goals(self.target[:0], varied.inputs))
+
+        return vary
 
     def lines(self, *, everything: bool = False) -> list[str]:
         """What was decided and found, for people; what is merely good to know only if everything is asked for."""

@@ -62,6 +62,8 @@ class Task(ABC):
     measure, or be a condition."""
     answers: ClassVar[str] = "logits"
     """What its networks give; see `networks.Family`."""
+    gives_back: ClassVar[bool] = False
+    """Whether the network is to give back its inputs, as they are augmented: then `goals` are made of these alone."""
     monitor: ClassVar[str]
     """The metric of the validation rows that decides when to stop; lower is better."""
     watched: ClassVar[tuple[str, ...]]

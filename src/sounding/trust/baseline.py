@@ -258,6 +258,9 @@ def verdict(
 
     if not _beats_guess(task, chance):
         level = _say(metric, chance.metrics["test"][metric])
+        if not task.needs_target:
+            headline = f"Nothing learned: {words} {score} against {level} for {chance.name} on {rows} test rows."
+            return answer(headline, "nothing", "Train longer, or with another learning rate.")
         headline = f"No better than guessing: {words} {score} against {level} for {chance.name} on {rows} test rows."
         if worse:
             return answer(
@@ -272,7 +275,8 @@ def verdict(
             "The inputs seem to say nothing about the target: check that labels and rows belong together.",
         )
     if best is chance:
-        return answer(f"The network is better than guessing: {against}.", "network", "")
+        than = "guessing" if task.needs_target else chance.name
+        return answer(f"The network is better than {than}: {against}.", "network", "")
     took = f"trained in {best.seconds:.1f} s"
     if better:
         return answer(f"The network wins: {against}.", "network", "")
@@ -295,6 +299,7 @@ _WORDS = {
     "roc_auc": "area under the ROC curve",
     "f1": "f1",
     "rmse": "typical error (rmse)",
+    "reconstruction_error": "reconstruction error",
 }
 
 

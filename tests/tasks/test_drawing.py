@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sounding.tasks.drawing import evenly, map_of, small
+
+
+def clouds(size: int) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    groups = np.arange(90) % 3
+    return draw.normal(size=(90, size)) + 20 * np.eye(3, size)[groups], groups
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_rows_with_like_codes_are_neighbours(size: int) -> None:
+    codes, groups = clouds(size)
+    drawn = map_of(codes, None, groups, ["a", "b", "c"])
+    assert drawn is not None
+    assert drawn["laid_out"] is (size != 2)
+    places = np.stack([drawn["x"], drawn["y"]], 1)
+    assert places.min() == 0
+    assert places.max() == 1
+    distances = np.square(places[:, None] - places[None]).sum(2) + 9 * np.eye(90)
+    assert (groups[distances.argmin(1)] == groups).mean() > 0.95
+
+
+def test_codes_of_two_numbers_are_the_map() -> None:
+    codes = np.array([[0.0, 3.0], [1.0, 5.0], [2.0, 4.0]] * 4)
+    drawn = map_of(codes, None, None, [])
+    assert drawn is not None
+    assert drawn["x"][:3].tolist() == [0.0, 0.5, 1.0]
+    assert drawn["y"][:3].tolist() == [0.0, 1.0, 0.5]
+
+
+def test_of_many_rows_some_are_drawn_and_of_few_none() -> None:
+    draw = np.random.default_rng(0)
+    drawn = map_of(draw.normal(size=(5000, 2)), None, np.arange(5000), [])
+    assert drawn is not None
+    assert len(drawn["x"]) == 1000
+    assert drawn["group"][[0, -1]].tolist() == [0, 4999]
+    assert map_of(draw.normal(size=(7, 2)), None, None, []) is None
+    assert map_of(np.zeros((20, 2)), None, None, []) is not None  # a network that collapsed
+
+
+def test_pictures_do_not_cover_each_other() -> None:
+    draw = np.random.default_rng(0)
+    drawn = map_of(draw.normal(size=(500, 2)), draw.integers(0, 255, (500, 1, 4, 4), np.uint8), None, [])
+    assert drawn is not None
+    places = {(int(min(one["x"] * 11, 10)), int(min(one["y"] * 11, 10))) for one in drawn["pictures"]}
+    assert len(places) == len(drawn["pictures"]) > 30
+
+
+def test_large_pictures_are_shown_small() -> None:
+    picture = np.zeros((3, 200, 100), np.uint8)
+    picture[:, 100:] = 200
+    assert small(picture).shape == (3, 64, 32)
+    assert small(picture)[0, [0, -1], 0].tolist() == [0, 200]
+    assert small(picture[:1, :10, :10]).shape == (1, 10, 10)
+
+
+def test_places_are_spread_evenly() -> None:
+    assert evenly(3, 10).tolist() == [0, 1, 2]
+    assert evenly(0, 10).tolist() == []
+    assert evenly(101, 3).tolist() == [0, 50, 100]
