@@ -209,6 +209,9 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
             raise RecipeError("there is no such recipe", "give the recipe.toml of a run", file=path)
         settings |= settings_from_toml(path.read_text(encoding="utf-8"), file=path)
         options.source = settings.pop("source", "")
+        kept = path.parent / "transfer"
+        if settings.get("transfer.source") and kept.is_dir():  # the weights that it began with, as they were
+            settings["transfer.source"] = str(kept)
         if not options.source:
             raise RecipeError("this recipe names no source", "give the data themselves", file=path)
     named = {
@@ -217,6 +220,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "network.name": options.network,
         "test": options.test,
         "seed": options.seed,
+        "transfer.source": getattr(options, "origin", None),
         "training.epochs": options.epochs,
         "training.time": None if options.time is None else parse_duration(options.time),
         "training.plan": options.plan,
@@ -266,6 +270,9 @@ def _parser() -> argparse.ArgumentParser:
     fit = command("fit", _fit, "train a network on a source and say how good it is")
     _add_source(fit)
     fit.add_argument("--out", metavar="DIR", help="the folder of the run (default: runs/NAME-NUMBER)")
+    fit.add_argument(
+        "--from", metavar="RUN", dest="origin", help="a run whose encoder is carried over: only the head is new"
+    )
     fit.add_argument(
         "--heal",
         action="store_true",

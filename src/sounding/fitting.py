@@ -21,8 +21,8 @@ from sounding.recipe import Recipe
 from sounding.report import card, write_report
 from sounding.report.contents import gather
 from sounding.run import Events, FolderLock, Run, environment, write_text
+from sounding.tasks import carrying, pretrained
 from sounding.tasks.prepare import Prepared, prepare
-from sounding.tasks.pretrained import KEPT
 from sounding.training import Trainer
 from sounding.training.checkpoint import write_manifest
 from sounding.training.distributed import Processes, join, launch, restarted
@@ -35,7 +35,7 @@ Say = Callable[[str], object]
 
 LAUNCH = ".launch"
 """The file that names the launch of torchrun in which a run began."""
-BEFORE_THE_RECIPE = {".lock", LAUNCH, "schema.json", "environment.json", KEPT}
+BEFORE_THE_RECIPE = {".lock", LAUNCH, "schema.json", "environment.json", carrying.KEPT, pretrained.KEPT}
 """What a run can leave that was killed before it wrote its recipe, beside halves of these."""
 
 
@@ -83,6 +83,8 @@ def fit(
             write_text(folder / LAUNCH, launch())
         if prepared.encoder is not None:
             prepared.encoder.store(folder)
+        if prepared.origin is not None:
+            prepared.origin.store(folder)
         write_text(folder / "recipe.toml", prepared.recipe.to_toml())  # the last: from here on there is a run to resume
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=False)
 
@@ -277,7 +279,7 @@ def _healed(prepared: Prepared, folder: Path, events: Events, *, resuming: bool,
         return replace(done, recipe=recipe)
 
     def keys(key: str) -> bool:
-        return key.startswith(("training.", "network."))
+        return key.startswith("training." if prepared.origin is not None else ("training.", "network."))
 
     remedied = remedied_by(keys, lambda recipe: prepared.by(recipe).network())
     return heal(recipe, train, records, remedied=remedied, monitor=prepared.task.monitor, say=shown["say"])

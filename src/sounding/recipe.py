@@ -125,6 +125,9 @@ class TrainingRecipe:
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: str = "constant"
     """A name from the registry of schedules."""
+    release: dict[str, float] = field(default_factory=dict)
+    """Pattern of parameter names to the fraction of training from which on they are trained: `{"stem.*": 0.3}`, 1 for
+    never. Until then they are frozen, and the statistics of their batch norms, too."""
     warmup: float = 0.0
     """Fraction of all steps in which the learning rate rises to its peak."""
     clip_norm: float = 1.0
@@ -201,6 +204,22 @@ class TrainingRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class TransferRecipe:
+    """What is carried over from a run that was trained before, and how it is trained on."""
+
+    source: str = ""
+    """The folder of that run: its encoder is the beginning, the head is new."""
+    fingerprint: str = ""
+    """SHA-256 of its schema and weights; filled in, and compared when the run is repeated."""
+    rate: float = 0.1
+    """Factor of the learning rate of the lowest layer that was carried over; those above it lie evenly between it and
+    the head, which has the rate itself. Becomes `training.optimizer.rates`."""
+    release: float = 0.5
+    """Fraction of training after which the lowest such layer is trained too, those above it at even times before; 0
+    trains all from the start, 1 none of them ever. Becomes `training.release`."""
+
+
+@dataclass(kw_only=True, slots=True)
 class EvaluationRecipe:
     """How the result is measured."""
 
@@ -233,6 +252,7 @@ class Recipe:
     seed: int = 0
     data: DataRecipe = field(default_factory=DataRecipe)
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
+    transfer: TransferRecipe = field(default_factory=TransferRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 

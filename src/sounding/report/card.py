@@ -32,6 +32,7 @@ def card(results: Mapping[str, Any]) -> dict[str, Any]:
             ],
             "notes": list(data.get("notes") or []),
         },
+        "carried_over": results.get("transfer") or {},
         "metrics": _metrics(results),
         "comparison": list(results.get("comparison") or []),
         "verdict": (results.get("verdict") or {}).get("headline", ""),

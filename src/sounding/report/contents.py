@@ -70,6 +70,7 @@ def gather(
         "headline": {"metric": task.headline, "higher_is_better": task.higher_is_better},
         "findings": [finding.to_json() for finding in [*prepared.findings, *history.findings]],
         "decisions": prepared.decisions,
+        "transfer": dict(prepared.carried),
         "data": data_overview(prepared.table, prepared.schema, split),
         "history": [
             {

@@ -50,7 +50,7 @@ def choose_network(blocks: Sequence[Block], name: str = "auto", answers: str = "
     >>> choose_network([Block("numbers", "numbers", ("age",), features=("age",), bins=((0.0, 1.0),))])[0]
     'ensemble'
     """
-    inputs = _inputs(blocks)
+    inputs = inputs_of(blocks)
     forms, several = list(dict.fromkeys(form for form, _ in inputs.values())), len(inputs) > 1
     lacking = [form for form in forms if (answers, form) not in DEFAULTS]
     if lacking or (several and answers != "logits"):
@@ -96,7 +96,7 @@ def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe, 
         RecipeError: for an unknown network, or options that it does not have.
     """
     name, _ = choose_network(blocks, recipe.name, answers)
-    inputs = _inputs(blocks)
+    inputs = inputs_of(blocks)
     family = _family(name, recipe.options)
     fits = {key: family is not None and family.takes == form for key, (form, _) in inputs.items()}
     names = {key: name if fits[key] else DEFAULTS[answers, form][0] for key, (form, _) in inputs.items()}
@@ -177,7 +177,7 @@ class PictureNetwork(nn.Module):
         return logits
 
 
-def _inputs(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
+def inputs_of(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
     """For each input by name its form and blocks, in the order of `arrange`; numbers and categories are the table."""
     inputs: dict[str, tuple[str, list[Block]]] = {}
     for form in FORMS:

@@ -26,11 +26,12 @@ from sounding.data.stream import Sample, sample
 from sounding.data.table import Table
 from sounding.errors import DataError
 from sounding.finding import Finding
-from sounding.kinds import Encoded
+from sounding.kinds import Encoded, Kind
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, complete, is_pretrained
 from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task
+from sounding.tasks.carrying import Origin
 from sounding.tasks.pretrained import Encoder
 from sounding.training import build_optimizer, build_schedule
 
@@ -62,6 +63,10 @@ class Prepared:
     """The encoded training rows on disk, where they do not fit into memory: `input 0`, ..., `target`, `weight`."""
     encoder: Encoder | None = None
     """What was trained elsewhere and is the beginning."""
+    origin: Origin | None = None
+    """The run whose encoder is the beginning."""
+    carried: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    """What was carried over from it, as plain JSON values."""
 
     @property
     def training_rows(self) -> int:
@@ -79,7 +84,7 @@ class Prepared:
         return tuple(tensor[chosen] for tensor in self.inputs)
 
     def network(self) -> nn.Module:
-        """The untrained network; its first weights are a function of the seed, but for those trained elsewhere."""
+        """The untrained network; its first weights are a function of the seed, but for those trained before."""
         with torch.random.fork_rng():
             torch.manual_seed(draw_seed(self.recipe.seed, "initialization"))
             network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
@@ -87,6 +92,8 @@ class Prepared:
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
         if self.encoder is not None:
             self.encoder.load_into(network)
+        if self.origin is not None:
+            self.origin.carry_into(network, self.schema.blocks())
         return network
 
     def by(self, recipe: Recipe) -> Prepared:
@@ -175,14 +182,16 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     """Read a source, find out what its columns are, divide its rows, encode them, and look for what is odd.
 
     test: a second source with the rows that measure the result, where it is not named in the settings.
-    kept: the folder of the run, if it is resumed: an encoder that was trained elsewhere is kept there.
+    kept: the folder of the run, if it is resumed: what it began with, and was trained before, is kept there.
 
     Raises:
         UserError: for anything in the data or the settings that the user can mend.
     """
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
     needed = asks_for_target(asked.task)
-    encoder = Encoder.open(asked.network.name, kept) if is_pretrained(asked.network.name) else None
+    origin = Origin.open(asked.transfer, kept) if asked.transfer.source else None
+    elsewhere = is_pretrained(asked.network.name) and origin is None
+    encoder = Encoder.open(asked.network.name, kept) if elsewhere else None
     table, drawn = _opened(source, asked)
     if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
         table = table.with_part("test", read_source(tests, asked.data))
@@ -201,10 +210,18 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     split, how_split = make_split(table, schema, asked.data, asked.seed)
     schema, left_out = identifiers(table, schema, split.train, asked.data, drawn.rows if drawn else len(table))
     known = {} if encoder is None else encoder.known(schema, table, split.train, asked.data)
+    carried = {} if origin is None else origin.known(schema, table, split.train, asked.data)
+    known |= carried
     schema, oddities = schema.fit(table, split.train, asked.data, known)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
-    network_name, why_network = choose_network(schema.blocks(), asked.network.name, TASKS[task_name].answers)
+    if origin is not None:
+        settings = {**origin.network_settings(schema.blocks(), asked.network.name), **settings}
+    network_name, why_network = choose_network(
+        schema.blocks(), settings.get("network.name", "auto"), TASKS[task_name].answers
+    )
+    if origin is not None:
+        why_network = f"that of {origin.source}"
 
     chosen: dict[str, Any] = {"target": target, "task": task_name, "network.name": network_name}
     if encoder is not None:
@@ -243,6 +260,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
         ],
         stored=stored,
         encoder=encoder,
+        origin=origin,
         decisions=[
             f"{table.name}: {len(table):,} rows, {len(table.columns)} columns"
             + ("" if drawn is None else f", drawn from {drawn.rows:,}; {len(stored['target']):,} are trained on"),
@@ -253,9 +271,27 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             f"network: {network_name}, {why_network}",
         ],
     )
-    build_optimizer(prepared.network(), recipe.training.optimizer)  # a mistaken option shows now, before any step
+    if origin is not None:
+        prepared = _carrying(prepared, origin, settings, carried)
+    build_optimizer(
+        prepared.network(), prepared.recipe.training.optimizer
+    )  # a mistaken option shows now, before any step
     build_schedule(recipe.training.schedule, warmup=recipe.training.warmup)
     return prepared
+
+
+def _carrying(prepared: Prepared, origin: Origin, settings: Mapping[str, Any], known: Mapping[str, Kind]) -> Prepared:
+    """The same, with the rates and releases of the layers that are carried over, and what was carried over."""
+    network, blocks = prepared.network(), prepared.schema.blocks()
+    carried = origin.carry_into(network, blocks)
+    chosen = origin.training_settings(network, carried, prepared.recipe.transfer)
+    chosen = {key: value for key, value in chosen.items() if key not in settings}
+    return replace(
+        prepared,
+        recipe=prepared.recipe.with_settings({**chosen, "transfer.fingerprint": origin.fingerprint}),
+        carried=origin.to_json(known, carried),
+        decisions=[*prepared.decisions, *origin.lines(network, known, carried)],
+    )
 
 
 def _opened(source: object, asked: Recipe) -> tuple[Table, Sample | None]:

@@ -19,24 +19,34 @@ from sounding.training.optimizers import build_optimizer as build_optimizer
 from sounding.training.schedules import SCHEDULES as SCHEDULES
 from sounding.training.schedules import build_schedule as build_schedule
 from sounding.training.trainer import Trainer as Trainer
+from sounding.training.transfer import CarriedOver as CarriedOver
+from sounding.training.transfer import Release as Release
+from sounding.training.transfer import carry_over as carry_over
+from sounding.training.transfer import gradually as gradually
+from sounding.training.transfer import layer_groups as layer_groups
 
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "BatchSizes",
+    "CarriedOver",
     "Clipping",
     "EpochRecord",
     "GradientReport",
     "History",
     "LearningRates",
     "Player",
+    "Release",
     "StepRecord",
     "Trainer",
     "build_optimizer",
     "build_schedule",
+    "carry_over",
     "find_batch_size",
     "find_learning_rate",
     "gradient_check",
+    "gradually",
+    "layer_groups",
     "train",
     "verify_manifest",
     "write_manifest",

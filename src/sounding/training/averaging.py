@@ -184,7 +184,13 @@ def recompute_batch_norm(network: nn.Module, forward: Callable[[T], object], bat
     batches:  one pass over training rows.
     Source:   Izmailov et al. 2018, arXiv:1803.05407, section 3.2.
     """
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    norms = [
+        norm
+        for norm in network.modules()
+        if isinstance(norm, _BatchNorm)
+        and norm.running_mean is not None
+        and (not norm.affine or norm.weight.requires_grad)  # those of frozen layers stay as they are
+    ]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

@@ -254,6 +254,11 @@ def check_together(recipe: TrainingRecipe, has_optimizer: bool, has_players: boo
     """
     if recipe.compile:
         raise RecipeError("several processes do not train a compiled step", "set training.compile=false")
+    if recipe.release:
+        raise RecipeError(
+            "several processes do not release layers one after the other",
+            "train all from the start: transfer.release=0, and no training.release",
+        )
     if recipe.sharding == "none":
         return
     own = "players" if has_players else "an optimizer of their own" if has_optimizer else ""

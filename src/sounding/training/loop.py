@@ -23,6 +23,7 @@ from sounding.randomness import draw_seed
 from sounding.training.clipping import Clipping
 from sounding.training.distributed import Processes
 from sounding.training.schedules import Schedule, constant
+from sounding.training.transfer import Release
 
 SMALLEST_SCALE = 2.0**-14
 """A loss that overflows float16 even at this scale is not a matter of scale."""
@@ -73,6 +74,8 @@ class Player:
     It leaves an update out whose gradients overflowed, and scales less from there."""
     average: Average | None = None
     """A running average of the weights; it follows each update and changes none."""
+    release: Release | None = None
+    """Freezes layers that are to be trained later; none trains all from the start."""
 
     def split(self, batch: Batch, processes: Processes, rows: int) -> Iterator[tuple[Batch, float]]:
         """The parts of a batch, and the share that each has in the loss of the whole.
@@ -209,7 +212,7 @@ def train(
     device = torch.device(device)
     processes = processes if processes is not None else Processes()
     steps = len(batches)
-    parameters = {player.name: [p for p in player.network.parameters() if p.requires_grad] for player in players}
+    parameters = {player.name: list(player.network.parameters()) for player in players}
     unread: list[_Unread] = []
 
     while position.epoch < epochs:
@@ -222,6 +225,8 @@ def train(
             for player in players:
                 _reseed(draw_seed(seed, epoch, step, player.name, "network", *processes.place), device)
                 rate = _set_rate(player, done / (epochs * steps))
+                if player.release is not None:
+                    player.release(done / (epochs * steps))
                 for parameter in parameters[player.name]:  # another player's loss may have left gradients, too
                     parameter.grad = None
                 parts: list[Tensor] = []

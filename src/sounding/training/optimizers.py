@@ -112,8 +112,12 @@ FUSED_WHERE_SPREAD = (torch.optim.Adam, FusedAdamW)
 """Those whose fused step PyTorch has for parameters that are spread over processes, too."""
 
 
-def build_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
+def build_optimizer(
+    network: nn.Module, recipe: OptimizerRecipe, release: Mapping[str, float] | None = None
+) -> Optimizer:
     """The optimizer a recipe names, over the trainable parameters of a network.
+
+    release: see `parameter_groups`.
 
     `gradient_descent` is the update of `sgd` under its textbook name; what makes it that is a batch of all rows
     (`training.batch_size = 0`). `schedule_free` trains at one place and is used at another: see `ScheduleFreeAdamW`.
@@ -133,7 +137,7 @@ def build_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
     for option in recipe.options:
         if option not in known:
             raise RecipeError(f'{recipe.name} has no option "{option}"', nearest(option, known))
-    groups = parameter_groups(network, recipe)
+    groups = parameter_groups(network, recipe, release)
     options = {**algorithm.options, **recipe.options, **_implementation(network, groups, recipe)}
     try:
         return algorithm.build(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **options)
@@ -141,8 +145,11 @@ def build_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
         raise RecipeError(f"{recipe.name} refuses its options: {error}", "see torch.optim for their ranges") from None
 
 
-def parameter_groups(network: nn.Module, recipe: OptimizerRecipe) -> Groups:
+def parameter_groups(network: nn.Module, recipe: OptimizerRecipe, release: Mapping[str, float] | None = None) -> Groups:
     """The trainable parameters, one group for each factor of the learning rate and for weights and the rest.
+
+    release: pattern of parameter names to when they are trained first; what is released together is a group of its
+             own, for PyTorch's fused steps want all of a group to have a momentum, or none.
 
     Weights decay; norms, biases and embeddings do not: pulling a scale, a bias or a rarely seen embedding to zero
     regularises nothing and costs accuracy (He et al. 2019, arXiv:1812.01187, section 3.1). Each group has the keys
@@ -165,13 +172,18 @@ def parameter_groups(network: nn.Module, recipe: OptimizerRecipe) -> Groups:
         names.setdefault(parameter, []).append(name)
     _check_rates(recipe.rates, [name for several in names.values() for name in several])
 
-    found: dict[tuple[float, bool], list[nn.Parameter]] = {
-        (factor, decays): [] for factor in (1.0, *recipe.rates.values()) for decays in (True, False)
+    release = release or {}
+    found: dict[tuple[float, float, bool], list[nn.Parameter]] = {
+        (factor, released, decays): []
+        for factor in (1.0, *recipe.rates.values())
+        for released in sorted({0.0, *release.values()})
+        for decays in (True, False)
     }
     decaying = _decaying(network)
     for parameter, several in names.items():
         if parameter.requires_grad:
-            found[_factor(several, recipe.rates), parameter in decaying].append(parameter)
+            factor, released = _first(several, recipe.rates, 1.0), _first(several, release, 0.0)
+            found[factor, released, parameter in decaying].append(parameter)
     groups = [
         {
             "params": chosen,
@@ -179,7 +191,7 @@ def parameter_groups(network: nn.Module, recipe: OptimizerRecipe) -> Groups:
             "weight_decay": recipe.weight_decay if decays else 0.0,
             "decays": decays,
         }
-        for (factor, decays), chosen in found.items()
+        for (factor, _, decays), chosen in found.items()
         if chosen
     ]
     if not groups:
@@ -198,9 +210,9 @@ def _decaying(network: nn.Module) -> set[nn.Parameter]:
     return {parameter for parameter, does in decays.items() if does}
 
 
-def _factor(names: list[str], rates: Mapping[str, float]) -> float:
-    fitting = (factor for pattern, factor in rates.items() if any(fnmatchcase(name, pattern) for name in names))
-    return float(next(fitting, 1.0))
+def _first(names: list[str], values: Mapping[str, float], otherwise: float) -> float:
+    fitting = (value for pattern, value in values.items() if any(fnmatchcase(name, pattern) for name in names))
+    return float(next(fitting, otherwise))
 
 
 def _check_rates(rates: Mapping[str, float], names: list[str]) -> None:

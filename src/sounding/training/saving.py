@@ -130,7 +130,7 @@ class Progress:
 
 
 UNCHANGING = (
-    *("warmup", "patience", "l1", "l2", "noise", "averaging", "average_decay", "average_start", "precision"),
+    *("release", "warmup", "patience", "l1", "l2", "noise", "averaging", "average_decay", "average_start", "precision"),
     *("float32_matmul", "attention", "channels_last", "compile", "cuda_graphs", "activation_checkpointing", "sharding"),
 )
 """Fields of the recipe on which the bits of a result depend."""

@@ -57,6 +57,7 @@ from sounding.training.saving import Progress, Saver, newest
 from sounding.training.schedule_free import ScheduleFreeAdamW
 from sounding.training.schedules import Schedule, build_schedule, plateau_factor
 from sounding.training.settings import overruled
+from sounding.training.transfer import Release
 from sounding.watching import Watch, watch
 
 Array = Tensor | np.ndarray[Any, Any]
@@ -154,6 +155,7 @@ class Trainer:
         """Whether the watch takes all the time it needs: see `attempt`."""
         self._compiled: dict[Way, Callable[[Batch], Tensor]] = {}
         self._signals = Signals()
+        self._release: Release | None = None
         self._engine: nn.Module | None = None
         """What is called in the place of the network while several processes train it."""
 
@@ -198,6 +200,7 @@ class Trainer:
         with (
             machine_set(self.recipe, self.device),
             Signals() as self._signals,
+            self._releasing(),
             self._joined(),
             self._recomputing(),
             self._saver() as saver,
@@ -580,21 +583,32 @@ class Trainer:
         if any(parameter.ndim == 4 for parameter in self.network.parameters()):
             self.network.to(memory_format=layout)  # type: ignore[call-overload]
 
-    def _begin(self, batches: Batches, held_out: Batches | None, epochs: int | None = None) -> Progress:
+    def _begin(self, batches: Batches, held_out: Batches | None) -> Progress:
         """Everything as it is before the first step."""
-        history = History(planned=epochs or self.recipe.epochs)
+        history = History(planned=self.recipe.epochs)
         return Progress(self.network, self._build_players(batches, history), batches, held_out, history)
+
+    def _begin_trial(self, batches: Batches, held_out: Batches | None) -> Progress:
+        """The same for steps that are measured: with all layers released, which takes the most time."""
+        trial = self._begin(batches, held_out)
+        trial.players = [replace(player, release=None) for player in trial.players]
+        return trial
 
     def _build_players(self, batches: Batches, history: History) -> Sequence[Player]:
         recipe = self.recipe
         if self._players is not None:
             return self._players
+        if self._release is not None:
+            self._release.end()
+        self._release = Release(self.network, recipe.release) if recipe.release else None
+        if self._release is not None:
+            self._release.everything()
         if isinstance(self._optimizer, Optimizer):
             optimizer = self._optimizer
         elif callable(self._optimizer):
             optimizer = self._optimizer(self.network)
         else:
-            optimizer = build_optimizer(self.network, recipe.optimizer)
+            optimizer = build_optimizer(self.network, recipe.optimizer, recipe.release)
         groups = parameter_groups(self.network, recipe.optimizer)
         self._penalized = [p for group in groups if group["decays"] for p in group["params"]]
         clips = recipe.clip_norm or recipe.clip_value or recipe.clip_percentile
@@ -610,8 +624,18 @@ class Trainer:
                 units=self._units,
                 scaler=GradScaler(self.device.type, enabled=recipe.precision == "float16"),
                 average=build_average(self.network, recipe, steps=len(batches), epochs=history.planned),
+                release=self._release,
             )
         ]
+
+    @contextmanager
+    def _releasing(self) -> Iterator[None]:
+        """Afterwards what was frozen meanwhile can be trained again."""
+        try:
+            yield
+        finally:
+            if self._release is not None:
+                self._release.end()
 
     def _build_schedule(self, history: History) -> Schedule:
         recipe = self.recipe
@@ -702,8 +726,8 @@ class Trainer:
             with machine_set(self.recipe, self.device):
                 self._place_network()
                 self.network.train()
-                run = self._begin(self._prepared_ahead(batches), None)
-                with undone(self.network, run.players):
+                run = self._begin_trial(self._prepared_ahead(batches), None)
+                with self._releasing(), undone(self.network, run.players):
                     records, last = self._records(run, epochs=-(-steps // len(batches))), run.players[-1].name
                     yield (r.loss for r in records if isinstance(r, StepRecord) and r.player == last)
         finally:
@@ -713,7 +737,7 @@ class Trainer:
     def _plan_epochs(self, run: Progress) -> None:
         """Cut the epochs to the time there is, by some steps and a validation that are then undone."""
         began = time.monotonic()
-        trial = self._begin(run.batches, run.held_out)
+        trial = self._begin_trial(run.batches, run.held_out)
         with undone(self.network, trial.players):
             an_epoch = seconds_of_an_epoch(
                 trial,

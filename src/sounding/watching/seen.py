@@ -196,12 +196,8 @@ class Seen:
         return self.calls[-1] if self.calls else None
 
     def trainable_calls(self) -> list[str]:
-        """Parameters that can be trained, of the modules that took part in a step."""
-        return [
-            name
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad and name.rpartition(".")[0] in self.called
-        ]
+        """Parameters that the last step could train, of the modules that took part in one; others may be frozen yet."""
+        return [name for name in self.last.weights if name.rpartition(".")[0] in self.called]
 
     def recent(self, count: int) -> list[float]:
         """The losses of the last steps."""
