@@ -295,6 +295,8 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
     """
     usual = for_pretrained if is_pretrained(settings.get("network.name", "")) else for_inputs
     chosen = FOR_TASK.get(task, usual)(forms, rows)
+    if usual is for_pretrained and settings.get("transfer.source"):  # its upper layers get nearly the whole rate
+        chosen["training.optimizer.lr"] = 2e-4
     if settings.get("network.name") != "resnet":
         chosen.pop("network.options", None)
     if settings.get("training.optimizer.name") == "gradient_descent":

@@ -156,6 +156,20 @@ def test_adapters_alone_are_trained_and_the_run_opens_again(data: pd.DataFrame, 
     assert np.array_equal(load(tmp_path / "run").predict(data), run.predict(data))
 
 
+def test_a_run_can_begin_with_what_another_made_of_the_encoder(data: pd.DataFrame, bert: Path, tmp_path: Path) -> None:
+    first = fit(data, "felt", settings=settings(bert), out=tmp_path / "first", **QUIET)
+    shutil.rmtree(bert)
+    asked = {**QUICK, "transfer.source": str(tmp_path / "first"), "transfer.release": 1.0}
+    run = fit(data.rename(columns={"felt": "liked"}), "liked", settings=asked, out=tmp_path / "second", **QUIET)
+    state, before = load(tmp_path / "second").network.state_dict(), first.network.state_dict()
+    assert all(torch.equal(state[name], before[name]) for name in state if name.startswith("pretrained."))
+    assert run.recipe.training.optimizer.lr * max(run.recipe.training.optimizer.rates.values()) < 3e-4
+    (tmp_path / "second" / "results.json").unlink()
+    shutil.rmtree(tmp_path / "first")
+    again = resume(tmp_path / "second", data.rename(columns={"felt": "liked"}), **QUIET)
+    assert np.array_equal(again.predict(data), run.predict(data))
+
+
 def test_texts_beside_numbers_have_a_part_of_their_own(data: pd.DataFrame, bert: Path, tmp_path: Path) -> None:
     both = data.assign(stars=np.arange(len(data)) % 5 + 0.5)
     run = fit(both, "felt", settings=settings(bert), out=tmp_path / "run", **QUIET)
