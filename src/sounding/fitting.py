@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from sounding.run import Events, FolderLock, Run, environment, write_text
 from sounding.tasks import carrying, pretrained
 from sounding.tasks.prepare import Prepared, prepare
 from sounding.training import Trainer
-from sounding.training.checkpoint import write_manifest
+from sounding.training.checkpoint import write_folder
 from sounding.training.distributed import Processes, join, launch, restarted
 from sounding.training.healing import FOLDER, Records, Training, begin, heal, refuse_to_heal, remedied_by
 from sounding.training.machine import find_device
@@ -81,10 +80,8 @@ def fit(
         write_text(folder / "environment.json", json.dumps(facts, indent=2))
         if launch():
             write_text(folder / LAUNCH, launch())
-        if prepared.encoder is not None:
-            prepared.encoder.store(folder)
-        if prepared.origin is not None:
-            prepared.origin.store(folder)
+        if prepared.beginning is not None:
+            prepared.beginning.store(folder)
         write_text(folder / "recipe.toml", prepared.recipe.to_toml())  # the last: from here on there is a run to resume
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=False)
 
@@ -279,7 +276,8 @@ def _healed(prepared: Prepared, folder: Path, events: Events, *, resuming: bool,
         return replace(done, recipe=recipe)
 
     def keys(key: str) -> bool:
-        return key.startswith("training." if prepared.origin is not None else ("training.", "network."))
+        is_fixed = prepared.beginning is not None and prepared.beginning.fixes_network
+        return key.startswith("training." if is_fixed else ("training.", "network."))
 
     remedied = remedied_by(keys, lambda recipe: prepared.by(recipe).network())
     return heal(recipe, train, records, remedied=remedied, monitor=prepared.task.monitor, say=shown["say"])
@@ -307,8 +305,8 @@ def _processes(recipe: Recipe) -> Processes:
 
 def _facts(prepared: Prepared) -> dict[str, Any]:
     """What the bits of a run depend on besides its recipe."""
-    encoder = {} if prepared.encoder is None else prepared.encoder.facts()
-    return {**environment(prepared.table.fingerprint()), **encoder}
+    facts = {} if prepared.beginning is None else prepared.beginning.facts()
+    return {**environment(prepared.table.fingerprint()), **facts}
 
 
 def _prepared(
@@ -353,14 +351,7 @@ def _ship(prepared: Prepared, network: nn.Module, results: dict[str, Any], folde
         "recipe.toml": prepared.recipe.to_toml().encode(),
         "card.json": json.dumps(card(results), indent=2).encode(),
     }
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    for leftover in (unfinished, folder):  # of a run that was killed here
-        shutil.rmtree(leftover, ignore_errors=True)
-    unfinished.mkdir()
-    for name, content in files.items():
-        (unfinished / name).write_bytes(content)
-    write_manifest(unfinished)
-    unfinished.rename(folder)
+    write_folder(folder, files)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], name: str) -> list[Finding]:

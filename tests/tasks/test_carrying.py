@@ -20,7 +20,7 @@ from sounding.cli import main
 from sounding.errors import InterruptedRunError, RecipeError, UserError
 from sounding.fitting import resume
 from sounding.recipe import Recipe
-from sounding.tasks.carrying import Origin
+from sounding.tasks.carrying import EarlierRun
 from sounding.tasks.prepare import prepare
 from sounding.training import History
 
@@ -279,7 +279,7 @@ def test_another_run_in_the_place_of_the_old_one_is_noticed(old: sounding.Run, t
     written = begun_from(old, pictures(60, [2, 5], 1)).recipe.settings()
     with pytest.raises(UserError, match="has changed since the recipe was written"):
         prepare(pictures(60, [2, 5], 1), {**written, "transfer.fingerprint": "0" * 64})
-    origin = Origin.open(Recipe().with_settings(written).transfer)
+    origin = EarlierRun.open(Recipe().with_settings(written).transfer)
     origin.store(tmp_path)
-    again = Origin.open(Recipe().with_settings(written).transfer, kept=tmp_path)
+    again = EarlierRun.open(Recipe().with_settings(written).transfer, kept=tmp_path)
     assert again.fingerprint == origin.fingerprint == written["transfer.fingerprint"]

@@ -122,11 +122,11 @@ def test_a_run_that_is_stopped_goes_on_without_the_folder_in_the_same_bits(
 
 def test_a_damaged_copy_in_the_run_is_noticed(data: pd.DataFrame, bert: Path, tmp_path: Path) -> None:
     prepared = prepare(data, settings(bert, target=["felt"]))
-    assert prepared.encoder is not None
-    prepared.encoder.store(tmp_path)
+    assert prepared.beginning is not None
+    prepared.beginning.store(tmp_path)
     kept = pretrained.Encoder.open(f"hf:{bert}", tmp_path)
-    assert kept.tokenizer == prepared.encoder.tokenizer
-    assert kept.facts() == prepared.encoder.facts()
+    assert kept.tokenizer == prepared.beginning.tokenizer
+    assert kept.facts() == prepared.beginning.facts()
     weights = tmp_path / pretrained.KEPT / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedError, match=r"weights\.safetensors"):

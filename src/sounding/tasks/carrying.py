@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from safetensors.torch import load as parse_tensors
@@ -20,9 +19,10 @@ from sounding.data.table import Table
 from sounding.errors import RecipeError, UserError
 from sounding.kinds import Block, Image, Kind
 from sounding.networks.tabular import TableColumns
-from sounding.recipe import DataRecipe, Recipe, TransferRecipe
+from sounding.recipe import DataRecipe, NetworkRecipe, Recipe, TransferRecipe
+from sounding.tasks.beginning import Beginning, Begun
 from sounding.tasks.build import COMPOSITE, inputs_of
-from sounding.training.checkpoint import verify_manifest, write_manifest
+from sounding.training.checkpoint import verify_manifest
 from sounding.training.transfer import HEAD, CarriedOver, carry_over, gradually, layer_groups
 
 KEPT = "transfer"
@@ -33,19 +33,22 @@ MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
-class Origin:
+class EarlierRun(Beginning):
     """A finished run from which an encoder is carried over."""
+
+    kept: ClassVar[str] = KEPT
+    fixes_network: ClassVar[bool] = True
 
     source: str
     """Its folder, as the recipe names it."""
-    files: Mapping[str, bytes]
-    """Those of its model, each as its manifest says."""
+    model: Mapping[str, bytes]
+    """The files of its model, each as its manifest says."""
     recipe: Recipe
     schema: Schema
     weights: Mapping[str, Tensor]
 
     @classmethod
-    def open(cls, transfer: TransferRecipe, kept: Path | None = None) -> Origin:
+    def open(cls, transfer: TransferRecipe, kept: Path | None = None) -> EarlierRun:
         """The run that a recipe names.
 
         kept:  the folder of the run that is resumed: what it was begun with is kept there.
@@ -79,21 +82,14 @@ class Origin:
             )
         return origin
 
+    def files(self) -> Mapping[str, bytes]:
+        """Those of its model."""
+        return self.model
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that is carried over."""
-        return hashlib.sha256(self.files["schema.json"] + self.files["network.safetensors"]).hexdigest()
-
-    def store(self, run: Path) -> None:
-        """Keep a copy in the folder of a run; it is there when it is whole."""
-        folder, unfinished = run / KEPT, run / f".{KEPT}.unfinished"
-        for leftover in (unfinished, folder):  # of a run that was killed here
-            shutil.rmtree(leftover, ignore_errors=True)
-        unfinished.mkdir()
-        for name, content in self.files.items():
-            (unfinished / name).write_bytes(content)
-        write_manifest(unfinished)
-        unfinished.rename(folder)
+        return hashlib.sha256(self.model["schema.json"] + self.model["network.safetensors"]).hexdigest()
 
     def known(self, schema: Schema, table: Table, rows: np.ndarray, settings: DataRecipe) -> dict[str, Kind]:
         """What the old run learned of columns that are here too: the encoder understands no other encoding.
@@ -121,26 +117,28 @@ class Origin:
             )
         return known
 
-    def network_settings(self, blocks: Sequence[Block], asked: str) -> dict[str, Any]:
+    def network_settings(self, blocks: Sequence[Block], asked: NetworkRecipe) -> dict[str, Any]:
         """Name and options of the old run's network, for these inputs.
-
-        asked:  the name in the settings.
 
         Raises:
             RecipeError: if another network is asked for.
         """
         old, composite = self.recipe.network, len(inputs_of(blocks)) > 1
-        settings = {"network.name": old.name, "network.options": old.options}
+        name, options = old.name, {**old.options, **asked.options}
         if old.name == COMPOSITE and not composite:  # its parts are the networks that `auto` means
-            settings = {"network.name": "auto", "network.options": {}}
-        if asked not in ("auto", settings["network.name"]):
+            name, options = "auto", asked.options
+        if asked.name not in ("auto", name):
             raise RecipeError(
-                f'the network of {self.source} is "{old.name}": "{asked}" cannot take its weights',
+                f'the network of {self.source} is "{old.name}": "{asked.name}" cannot take its weights',
                 "leave out --network, or --from",
             )
-        return settings
+        return {"network.name": name, "network.options": options}
 
-    def carry_into(self, network: nn.Module, blocks: Sequence[Block]) -> list[Carried]:
+    def told(self) -> str:
+        """Whose network it is."""
+        return f"that of {self.source}"
+
+    def load_into(self, network: nn.Module, blocks: Sequence[Block]) -> list[Carried]:
         """Give a network the weights that fit its inputs; the head, and what is new here, stays as it is.
 
         Raises:
@@ -163,33 +161,35 @@ class Origin:
                 raise RecipeError(f"{self.source} has another network: {error.what}", error.remedy) from None
         return done
 
-    def training_settings(self, network: nn.Module, carried: Sequence[Carried], how: TransferRecipe) -> dict[str, Any]:
-        """Rates and releases of the layers that were carried over: those of each input from its lowest to its head."""
+    def begun(self, network: nn.Module, blocks: Sequence[Block], known: Mapping[str, Kind], recipe: Recipe) -> Begun:
+        """Rates and releases of the layers that were carried over, those of each input from its lowest to its head."""
+        carried = self.load_into(network, blocks)
         rates: dict[str, float] = {}
         release: dict[str, float] = {}
         for one in carried:
             groups = [group for group in layer_groups(_submodule(network, one.prefix)) if group != list(HEAD)]
             named = [[f"{one.prefix}{pattern}" for pattern in group] for group in groups]
+            how = recipe.transfer
             own_rates, own_release = gradually(named, rate=how.rate, release=how.release)
             rates |= own_rates
             release |= own_release
-        return {"training.optimizer.rates": rates, "training.release": release}
-
-    def lines(self, network: nn.Module, known: Mapping[str, Kind], carried: Sequence[Carried]) -> list[str]:
-        """What is carried over, for people."""
-        return [
-            f"from {self.source}: what it learned of {_told(known)}",
-            f"from {self.source}: {'; '.join(one.told(network) for one in carried)}",
-        ]
-
-    def to_json(self, known: Mapping[str, Kind], carried: Sequence[Carried]) -> dict[str, Any]:
-        """What was carried over, as plain JSON values."""
-        return {
-            "source": self.source,
-            "fingerprint": self.fingerprint,
-            "columns": {name: kind.describe() for name, kind in known.items()},
-            "inputs": [one.to_json() for one in carried],
-        }
+        return Begun(
+            settings={
+                "training.optimizer.rates": rates,
+                "training.release": release,
+                "transfer.fingerprint": self.fingerprint,
+            },
+            lines=(
+                f"from {self.source}: what it learned of {_told(known)}",
+                f"from {self.source}: {'; '.join(one.told(network) for one in carried)}",
+            ),
+            carried={
+                "source": self.source,
+                "fingerprint": self.fingerprint,
+                "columns": {name: kind.describe() for name, kind in known.items()},
+                "inputs": [one.to_json() for one in carried],
+            },
+        )
 
     def _counterpart(self, column: Field, schema: Schema) -> Field | None:
         """The input of the old run that a column stands for."""

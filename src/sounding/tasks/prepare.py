@@ -31,7 +31,8 @@ from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, complete, is_pretrained
 from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task
-from sounding.tasks.carrying import Origin
+from sounding.tasks.beginning import Beginning
+from sounding.tasks.carrying import EarlierRun
 from sounding.tasks.pretrained import Encoder
 from sounding.training import build_optimizer, build_schedule
 
@@ -61,10 +62,8 @@ class Prepared:
     """What was decided and why, a line each."""
     stored: Mapping[str, StoredArray] = dataclass_field(default_factory=dict)
     """The encoded training rows on disk, where they do not fit into memory: `input 0`, ..., `target`, `weight`."""
-    encoder: Encoder | None = None
-    """What was trained elsewhere and is the beginning."""
-    origin: Origin | None = None
-    """The run whose encoder is the beginning."""
+    beginning: Beginning | None = None
+    """What was trained before, and the network begins with."""
     carried: Mapping[str, Any] = dataclass_field(default_factory=dict)
     """What was carried over from it, as plain JSON values."""
 
@@ -90,10 +89,8 @@ class Prepared:
             network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
             if self.recipe.network.options.get("initialization") == "lsuv":
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
-        if self.encoder is not None:
-            self.encoder.load_into(network)
-        if self.origin is not None:
-            self.origin.carry_into(network, self.schema.blocks())
+        if self.beginning is not None:
+            self.beginning.load_into(network, self.schema.blocks())
         return network
 
     def by(self, recipe: Recipe) -> Prepared:
@@ -189,9 +186,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     """
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
     needed = asks_for_target(asked.task)
-    origin = Origin.open(asked.transfer, kept) if asked.transfer.source else None
-    elsewhere = is_pretrained(asked.network.name) and origin is None
-    encoder = Encoder.open(asked.network.name, kept) if elsewhere else None
+    beginning = _beginning(asked, kept)
     table, drawn = _opened(source, asked)
     if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
         table = table.with_part("test", read_source(tests, asked.data))
@@ -209,24 +204,17 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     schema = Schema.infer(table, asked.data, target, asked.task)
     split, how_split = make_split(table, schema, asked.data, asked.seed)
     schema, left_out = identifiers(table, schema, split.train, asked.data, drawn.rows if drawn else len(table))
-    known = {} if encoder is None else encoder.known(schema, table, split.train, asked.data)
-    carried = {} if origin is None else origin.known(schema, table, split.train, asked.data)
-    known |= carried
+    known = {} if beginning is None else beginning.known(schema, table, split.train, asked.data)
     schema, oddities = schema.fit(table, split.train, asked.data, known)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
-    if origin is not None:
-        settings = {**origin.network_settings(schema.blocks(), asked.network.name), **settings}
-    network_name, why_network = choose_network(
-        schema.blocks(), settings.get("network.name", "auto"), TASKS[task_name].answers
-    )
-    if origin is not None:
-        why_network = f"that of {origin.source}"
+    begins = {} if beginning is None else beginning.network_settings(schema.blocks(), asked.network)
+    network_name = begins.get("network.name", asked.network.name)
+    network_name, why_network = choose_network(schema.blocks(), network_name, TASKS[task_name].answers)
+    if beginning is not None:
+        why_network = beginning.told()
 
-    chosen: dict[str, Any] = {"target": target, "task": task_name, "network.name": network_name}
-    if encoder is not None:
-        why_network = encoder.told()
-        chosen["network.options"] = {"pooling": encoder.pooling, **asked.network.options, **encoder.description}
+    chosen: dict[str, Any] = {**begins, "target": target, "task": task_name, "network.name": network_name}
     if isinstance(source, str | Path):
         chosen["source"] = str(source)
     if isinstance(tests, str | Path):
@@ -259,8 +247,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             *([] if drawn is None else drawn.findings(len(stored["target"]), schema, split)),
         ],
         stored=stored,
-        encoder=encoder,
-        origin=origin,
+        beginning=beginning,
         decisions=[
             f"{table.name}: {len(table):,} rows, {len(table.columns)} columns"
             + ("" if drawn is None else f", drawn from {drawn.rows:,}; {len(stored['target']):,} are trained on"),
@@ -271,26 +258,32 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             f"network: {network_name}, {why_network}",
         ],
     )
-    if origin is not None:
-        prepared = _carrying(prepared, origin, settings, carried)
-    build_optimizer(
-        prepared.network(), prepared.recipe.training.optimizer
-    )  # a mistaken option shows now, before any step
+    if beginning is not None:
+        prepared = _begun(prepared, beginning, settings, known)
+    network, optimizer = prepared.network(), prepared.recipe.training.optimizer
+    build_optimizer(network, optimizer)  # a mistaken option shows now, before any step
     build_schedule(recipe.training.schedule, warmup=recipe.training.warmup)
     return prepared
 
 
-def _carrying(prepared: Prepared, origin: Origin, settings: Mapping[str, Any], known: Mapping[str, Kind]) -> Prepared:
-    """The same, with the rates and releases of the layers that are carried over, and what was carried over."""
-    network, blocks = prepared.network(), prepared.schema.blocks()
-    carried = origin.carry_into(network, blocks)
-    chosen = origin.training_settings(network, carried, prepared.recipe.transfer)
-    chosen = {key: value for key, value in chosen.items() if key not in settings}
+def _beginning(asked: Recipe, kept: Path | None) -> Beginning | None:
+    """What was trained before, if the network is to begin with that."""
+    if asked.transfer.source:
+        return EarlierRun.open(asked.transfer, kept)
+    return Encoder.open(asked.network.name, kept) if is_pretrained(asked.network.name) else None
+
+
+def _begun(
+    prepared: Prepared, beginning: Beginning, settings: Mapping[str, Any], known: Mapping[str, Kind]
+) -> Prepared:
+    """The same, with what follows from what the network begins with."""
+    begun = beginning.begun(prepared.network(), prepared.schema.blocks(), known, prepared.recipe)
+    chosen = {key: value for key, value in begun.settings.items() if settings.get(key, "") == ""}
     return replace(
         prepared,
-        recipe=prepared.recipe.with_settings({**chosen, "transfer.fingerprint": origin.fingerprint}),
-        carried=origin.to_json(known, carried),
-        decisions=[*prepared.decisions, *origin.lines(network, known, carried)],
+        recipe=prepared.recipe.with_settings(chosen),
+        carried=begun.carried,
+        decisions=[*prepared.decisions, *begun.lines],
     )
 
 

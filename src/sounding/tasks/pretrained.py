@@ -10,13 +10,12 @@ import hashlib
 import importlib.util
 import json
 import logging
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,11 +27,12 @@ from torch import Tensor, nn
 from sounding.data.schema import Schema
 from sounding.data.table import Table
 from sounding.errors import DamagedError, RecipeError
-from sounding.kinds import Image, Kind, Subwords
+from sounding.kinds import Block, Image, Kind, Subwords
 from sounding.networks.pretrained import PretrainedPictures, PretrainedText
-from sounding.recipe import DataRecipe
+from sounding.recipe import DataRecipe, NetworkRecipe
+from sounding.tasks.beginning import Beginning
 from sounding.tasks.build import INSTALL
-from sounding.training.checkpoint import verify_manifest, write_manifest
+from sounding.training.checkpoint import verify_manifest
 
 KEPT = "pretrained"
 """The folder in a run where the encoder is kept as it was at the start: the run needs no hub."""
@@ -51,8 +51,10 @@ UNUSED = ("id2label", "label2id", "_name_or_path", "architectures", "task_specif
 
 
 @dataclass(frozen=True)
-class Encoder:
+class Encoder(Beginning):
     """What a run needs of an encoder that was trained elsewhere."""
+
+    kept: ClassVar[str] = KEPT
 
     name: str
     """As the settings name it."""
@@ -85,26 +87,16 @@ class Encoder:
         values = json.loads(files["encoder.json"])
         return cls(**values, weights=parse_tensors(files["weights.safetensors"]))
 
-    def store(self, run: Path) -> None:
-        """Keep a copy in the folder of a run; it is there when it is whole."""
-        folder, unfinished = run / KEPT, run / f".{KEPT}.unfinished"
-        for leftover in (unfinished, folder):  # of a run that was killed here
-            shutil.rmtree(leftover, ignore_errors=True)
-        unfinished.mkdir()
+    def files(self) -> Mapping[str, bytes]:
+        """The weights, and all else as JSON."""
         named = ("name", "takes", "description", "pooling", "tokenizer", "limit")
         values = {key: getattr(self, key) for key in named}
-        (unfinished / "encoder.json").write_text(json.dumps(values), encoding="utf-8")
-        (unfinished / "weights.safetensors").write_bytes(self._bytes())
-        write_manifest(unfinished)
-        unfinished.rename(folder)
-
-    def _bytes(self) -> bytes:
-        return tensor_bytes(dict(self.weights))
+        return {"encoder.json": json.dumps(values).encode(), "weights.safetensors": tensor_bytes(dict(self.weights))}
 
     def facts(self) -> dict[str, str]:
         """What the bits of a run depend on, for its environment: the weights, and the libraries that read them."""
         libraries = {name: version(name) for name in ("transformers", "tokenizers", "peft") if _is_here(name)}
-        return {"encoder": hashlib.sha256(self._bytes()).hexdigest(), **libraries}
+        return {"encoder": hashlib.sha256(tensor_bytes(dict(self.weights))).hexdigest(), **libraries}
 
     def known(self, schema: Schema, table: Table, rows: np.ndarray, settings: DataRecipe) -> dict[str, Kind]:
         """How the columns that it reads are encoded: texts by its tokenizer, pictures not larger than it wants them.
@@ -133,7 +125,12 @@ class Encoder:
             return kind  # type: ignore[no-any-return]
         return fit(column, rows, replace(settings, picture_size=side))[0]  # type: ignore[no-any-return]
 
-    def load_into(self, network: nn.Module) -> None:
+    def network_settings(self, blocks: Sequence[Block], asked: NetworkRecipe) -> dict[str, Any]:
+        """The name as it was asked for, and all that the encoder fixes."""
+        options = {"pooling": self.pooling, **asked.options, **self.description}
+        return {"network.name": self.name, "network.options": options}
+
+    def load_into(self, network: nn.Module, blocks: Sequence[Block]) -> None:
         """Give its weights to every part of a network that was built for them."""
         for module in network.modules():
             if isinstance(module, PretrainedText | PretrainedPictures):

@@ -242,6 +242,21 @@ def write_manifest(folder: Path) -> None:
         raise _cannot("the manifest could not be written", error, folder) from error
 
 
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files and their manifest into a new folder, which is there when it is whole.
+
+    One of that name takes its place: it was left by a process that was killed here.
+    """
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    for leftover in (unfinished, folder):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir()
+    for name, content in files.items():
+        (unfinished / name).write_bytes(content)
+    write_manifest(unfinished)
+    unfinished.rename(folder)
+
+
 def verify_manifest(folder: Path) -> dict[str, bytes]:
     """The content of every file of a folder, read once and compared with the manifest before anything trusts it.
 
