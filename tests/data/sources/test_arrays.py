@@ -8,6 +8,7 @@ import torch
 from sounding.data.sources import read_source
 from sounding.data.table import Table
 from sounding.errors import DataError
+from sounding.kinds import Image
 from sounding.recipe import DataRecipe
 
 RANDOM = np.random.default_rng(0)
@@ -49,6 +50,12 @@ def test_pictures_in_colour(source: object) -> None:
 
 def test_grey_pictures_and_a_lone_array() -> None:
     assert (pictures(read(PICTURES[:, 0])) == PICTURES[:, 0]).all()
+
+
+def test_a_single_channel_may_come_first() -> None:
+    column = read(np.ascontiguousarray(PICTURES[:, :1])).column("image", DataRecipe())
+    kind, _ = Image.fit(column, np.arange(len(column)), DataRecipe())
+    assert (kind.encode(column)[0] == PICTURES[:, :1]).all()
 
 
 def test_a_dictionary_of_columns() -> None:

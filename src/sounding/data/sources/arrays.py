@@ -137,4 +137,6 @@ def _pictures(array: np.ndarray, name: str) -> pa.Array:
         array = array.transpose(0, 2, 3, 1)
     if not array.size:
         raise DataError(f"pictures of shape {array.shape} are empty", "give at least one", column=name)
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
+    # by way of one row, or a single channel keeps the step it had as the second axis, and Arrow reads pixels by it
+    plain = np.ascontiguousarray(array).reshape(-1).reshape(array.shape)
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(plain)
