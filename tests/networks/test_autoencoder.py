@@ -169,7 +169,8 @@ def test_only_while_training_inputs_are_noisy_and_masked() -> None:
 
 def gaussian(encoded: Tensor, **options: float) -> VariationalAutoencoder:
     """A variational autoencoder whose encoder always says the same: means and logarithms of variances (B, 2 k)."""
-    network = VariationalAutoencoder(Seen(), nn.Linear(encoded.shape[1] // 2, 6), encoded.shape[1] // 2, **options)
+    code_size = encoded.shape[1] // 2
+    network = VariationalAutoencoder(Seen(), nn.Linear(code_size, 6), code_size, **{"warmup": 0, **options})
     network.encoder.forward = lambda rows: encoded  # type: ignore[method-assign]
     return network
 
@@ -191,7 +192,7 @@ def test_the_gradient_is_that_of_the_evidence_bound_with_the_best_variance() -> 
     """-log N(x; values, v) + divergence with v = mean error, by autograd, against the mean error plus the penalty."""
     torch.manual_seed(0)
     rows = torch.randn(50, 6)
-    network = VariationalAutoencoder(nn.Linear(6, 4), nn.Linear(2, 6), 2).double().train()
+    network = VariationalAutoencoder(nn.Linear(6, 4), nn.Linear(2, 6), 2, warmup=0).double().train()
     rows = rows.double()
     with torch.no_grad():
         network.error.copy_(reconstruction_errors(_same_draw(network, rows)[0], (rows,)).mean())
@@ -265,7 +266,7 @@ def test_it_uses_as_many_entries_as_help_and_draws_rows_like_those_it_saw() -> N
     rows = rows_on_a_plane()
     rows = rows / rows.std()
     torch.manual_seed(0)
-    network = table_variational_autoencoder(8, [], 4, hidden_sizes=[32])
+    network = table_variational_autoencoder(8, [], 4, hidden_sizes=[32], warmup=100)
     trained(network, (rows, NO_CATEGORIES), 350)
     with torch.no_grad():
         spread = network.encode(rows, NO_CATEGORIES).var(0)

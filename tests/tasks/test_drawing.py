@@ -47,8 +47,10 @@ def test_pictures_do_not_cover_each_other() -> None:
     draw = np.random.default_rng(0)
     drawn = map_of(draw.normal(size=(500, 2)), draw.integers(0, 255, (500, 1, 4, 4), np.uint8), None, [])
     assert drawn is not None
-    places = {(int(min(one["x"] * 11, 10)), int(min(one["y"] * 11, 10))) for one in drawn["pictures"]}
-    assert len(places) == len(drawn["pictures"]) > 30
+    places = np.array([[one["x"], one["y"]] for one in drawn["pictures"]])
+    distances = np.abs(places[:, None] - places[None]).max(2) + np.eye(len(places))
+    assert distances.min() > 0.08
+    assert len(places) > 30
 
 
 def test_large_pictures_are_shown_small() -> None:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sounding.networks.activations import build_activation
 from sounding.networks.feedforward import hidden_layers
@@ -55,8 +54,9 @@ def reconstruction_errors(values: Tensor, inputs: Sequence[Tensor], cardinalitie
         return (values - inputs[0]).square().flatten(1)
     numbers, categories = inputs
     guessed, *logits = torch.split(values, [numbers.shape[1], *cardinalities], 1)
-    columns = zip(logits, categories.long().unbind(1), strict=True)
-    wrong = [F.cross_entropy(column, codes, reduction="none")[:, None] for column, codes in columns]
+    columns = zip(logits, categories.long().T[..., None], strict=True)
+    # not F.cross_entropy: codes that are given back are no labels to whoever listens for those of a classification
+    wrong = [-column.log_softmax(1).gather(1, codes) for column, codes in columns]
     return torch.cat([(guessed - numbers).square(), *wrong], 1)
 
 
@@ -144,7 +144,8 @@ class VariationalAutoencoder(Autoencoder):
         decoder: as for `Autoencoder`, as are `code_size`, `noise` and `masked`.
         cardinalities: for each column of categories, how many codes it has.
         beta: factor of the divergence; 1 is the evidence bound.
-        warmup: training passes in which the divergence rises to its full weight.
+        warmup: training passes in which the divergence rises to its full weight: first the code learns to say much,
+            then to say it in order. Begun with the full weight, entries fall silent that could have helped.
         free_bits: divergence of each entry, in nats, that costs nothing.
 
     >>> network = VariationalAutoencoder(nn.Linear(6, 4), nn.Linear(2, 6), 2)
@@ -165,7 +166,7 @@ class VariationalAutoencoder(Autoencoder):
         noise: float = 0.0,
         masked: float = 0.0,
         beta: float = 1.0,
-        warmup: int = 0,
+        warmup: int = 1000,
         free_bits: float = 0.0,
     ) -> None:
         super().__init__(encoder, decoder, code_size, noise=noise, masked=masked)
@@ -404,7 +405,7 @@ def table_variational_autoencoder(
     noise: float = 0.0,
     masked: float = 0.0,
     beta: float = 1.0,
-    warmup: int = 0,
+    warmup: int = 1000,
     free_bits: float = 0.0,
     initialization: str = "default",
 ) -> VariationalAutoencoder:
@@ -465,7 +466,7 @@ def picture_variational_autoencoder(
     noise: float = 0.0,
     masked: float = 0.0,
     beta: float = 1.0,
-    warmup: int = 0,
+    warmup: int = 1000,
     free_bits: float = 0.0,
     initialization: str = "default",
 ) -> VariationalAutoencoder:
@@ -523,7 +524,7 @@ def convolutional_variational_autoencoder(
     noise: float = 0.0,
     masked: float = 0.0,
     beta: float = 1.0,
-    warmup: int = 0,
+    warmup: int = 1000,
     free_bits: float = 0.0,
     initialization: str = "default",
 ) -> VariationalAutoencoder:

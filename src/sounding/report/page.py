@@ -73,15 +73,6 @@ def open_in_browser(page: Path) -> bool:
     return webbrowser.open(Path(page).resolve().as_uri())
 
 
-def is_picture(value: Any) -> bool:
-    """Whether a value is a picture written out as a data URI of a bitmap (drawings could hold other things)."""
-    if not isinstance(value, str):
-        return False
-    head, comma, body = value.partition(";base64,")
-    known = head in {f"data:image/{kind}" for kind in ("png", "jpeg", "gif", "webp")}
-    return known and bool(comma) and body.isascii() and body.rstrip("=").replace("+", "").replace("/", "").isalnum()
-
-
 @cache
 def _environment() -> Environment:
     """The templates, compiled once. Nothing of the data is ever a template."""
@@ -103,7 +94,7 @@ def _environment() -> Environment:
         words.as_text,
     )
     environment.filters.update({function.__name__: function for function in (*named, figures.bar)})
-    environment.tests["picture"] = is_picture
+    environment.tests["picture"] = words.is_picture
     return environment
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from sounding.report import figures, words
 from sounding.report.figures import Event, Line, Measured
+from sounding.report.imagined import imagined
 from sounding.report.svg import PERCENT, evenly
 
 Results = Mapping[str, Any]
@@ -441,7 +442,8 @@ def examples(results: Results, recipe_toml: str) -> Values | None:
     regression = not any(words.is_number(example.get("confidence")) for example in known)
     shown = [_example(example) for example in known]
     pictures = all(example["pictures"] and not example["cells"] for example in shown)
-    return {"examples": shown, "regression": regression, "pictures": pictures}
+    answered = any({"truth", "prediction"} & example.keys() for example in known)
+    return {"examples": shown, "regression": regression, "pictures": pictures, "answered": answered}
 
 
 def _example(example: Results) -> Values:
@@ -593,6 +595,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "data": ("Data", data),
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),
+    "imagined": ("Codes", imagined),
     "errors": ("Mistakes", errors),
     "calibration": ("Calibration", calibration),
     "examples": ("Most wrong", examples),

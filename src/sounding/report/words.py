@@ -168,6 +168,15 @@ def metric_name(metric: str) -> str:
     return METRICS.get(metric, metric.replace("_", " "))
 
 
+def is_picture(value: Any) -> bool:
+    """Whether a value is a picture written out as a data URI of a bitmap (drawings could hold other things)."""
+    if not isinstance(value, str):
+        return False
+    head, comma, body = value.partition(";base64,")
+    known = head in {f"data:image/{kind}" for kind in ("png", "jpeg", "gif", "webp")}
+    return known and bool(comma) and body.isascii() and body.rstrip("=").replace("+", "").replace("/", "").isalnum()
+
+
 def plural(count: Any, noun: str) -> str:
     """A count and what is counted.
 

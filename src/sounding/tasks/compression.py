@@ -23,7 +23,7 @@ from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
 
 CHUNK = 1024
 """Rows whose errors are computed at once."""
-MOST_COPIES, MOST_SAMPLES, MOST_WALKS, STEPS = 12, 40, 5, 9
+MOST_COPIES, MOST_SAMPLES, MOST_WALKS, STEPS = 12, 36, 5, 9
 """Pictures beside what was made of them; pictures imagined; walks from one picture to another, and their steps."""
 GROUPS = 5
 """Of a label that is a number, each of as many rows."""

@@ -14,8 +14,8 @@ from sounding.tasks.task import Thumbnail
 MOST_MAPPED = 1000
 """Rows of a map."""
 FEWEST_MAPPED = 8
-CELLS = 11
-"""A map shows at most one picture in each of so many times so many parts."""
+APART = 0.08
+"""Of the side of a map: pictures that are shown on it are so far from each other, across or upwards."""
 LARGEST_SIDE = 64
 """Pixels; larger pictures are made smaller."""
 
@@ -43,12 +43,12 @@ def map_of(
     drawn["group"] = None if groups is None else groups[rows]
     drawn["laid_out"] = codes.shape[1] != 2
     if pictures is not None:
-        cells = np.minimum((places * CELLS).astype(np.int64), CELLS - 1) @ [1, CELLS]
-        middle = np.abs(places * CELLS % 1 - 0.5).sum(1)
-        order = np.lexsort((middle, cells))
-        first = order[np.unique(cells[order], return_index=True)[1]]  # of each cell the row nearest to its middle
+        shown: list[int] = []
+        for at, place in enumerate(places):
+            if not shown or np.abs(places[shown] - place).max(1).min() > APART:
+                shown.append(at)
         drawn["pictures"] = [
-            {"x": places[at, 0], "y": places[at, 1], "picture": Thumbnail(small(pictures[rows[at]]))} for at in first
+            {"x": places[at, 0], "y": places[at, 1], "picture": Thumbnail(small(pictures[rows[at]]))} for at in shown
         ]
     return drawn
 
