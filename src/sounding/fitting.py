@@ -221,6 +221,8 @@ def _train(
             events.append("finding", **finding.to_json())
     prepared = replace(prepared, findings=[*prepared.findings, *found])
 
+    task = task.calibrated(network, prepared.inputs_of(split.validation), target[split.validation])
+    prepared = replace(prepared, task=task)
     say("comparing with simple models on the same rows")
     predictions = {
         part: task.predict(network, prepared.inputs_of(split.parts[part])) for part in ("validation", "test")
@@ -351,6 +353,8 @@ def _ship(prepared: Prepared, network: nn.Module, results: dict[str, Any], folde
         "recipe.toml": prepared.recipe.to_toml().encode(),
         "card.json": json.dumps(card(results), indent=2).encode(),
     }
+    if learned := prepared.task.learned():
+        files["task.json"] = json.dumps(learned).encode()
     write_folder(folder, files)
 
 

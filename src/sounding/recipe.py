@@ -78,6 +78,10 @@ class DataRecipe:
     """Tokens of a text that are read; longer texts are cut, and the report says how many were."""
     picture_size: int = 0
     """Side in pixels that pictures are resized to; 0 keeps those of one size (up to 512), else the median up to 128."""
+    window: int = 0
+    """Rows that follow each other are cut into windows of so many, each an example; 0 takes every row by itself."""
+    stride: int = 0
+    """Rows between the beginnings of windows; 0 is as dense as pays: 1, and more beyond 10,000 rows."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -220,6 +224,21 @@ class TransferRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class AnomalyRecipe:
+    """What counts as strange."""
+
+    false_alarms: float = 0.05
+    """The share of normal rows that may be called anomalies; the validation rows set the threshold."""
+    known: Literal["leave_out", "train"] = "leave_out"
+    """Rows that the target column marks as anomalies: left out of training and calibration, or trained on as all."""
+    normal: list[str] = field(default_factory=list)
+    """Labels of normal rows; when empty a word that means it, such as 0 or normal, else the most frequent label."""
+    trimmed: float = 0.1
+    """The share of each batch that teaches nothing, its strangest rows: anomalies among the training rows, known or
+    not, shall not become usual. 0 where known ones are left out."""
+
+
+@dataclass(kw_only=True, slots=True)
 class EvaluationRecipe:
     """How the result is measured."""
 
@@ -254,6 +273,7 @@ class Recipe:
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
+    anomaly: AnomalyRecipe = field(default_factory=AnomalyRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:
@@ -289,7 +309,7 @@ class Recipe:
 def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "auto") -> Recipe:
     """The recipe with all that the user did not set chosen for the data; each choice is a measured one.
 
-    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`.
+    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`, `series`.
     rows:  training rows.
     task:  its name, which may have settings of its own: see `FOR_TASK`.
     """
@@ -406,7 +426,26 @@ def for_compression(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
-FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {"compression": for_compression}
+def for_anomaly(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for finding what is strange: no stopping early, so that the validation rows choose nothing."""
+    batch_size = 2 ** round(math.log2(min(max(rows / 8, 16), 128)))
+    steps = 1000 if forms <= {"numbers", "categories"} else 2000
+    return {
+        "training.epochs": min(max(round(steps * batch_size / rows), 6), 400),
+        "training.batch_size": batch_size,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-4,
+        "training.schedule": "cosine",
+        "training.clip_norm": 1.0,
+    }
+
+
+FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
+    "compression": for_compression,
+    "anomaly": for_anomaly,
+}
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 
 

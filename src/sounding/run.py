@@ -34,6 +34,7 @@ from sounding import __version__
 from sounding.data.schema import Schema
 from sounding.data.sources import read_source
 from sounding.data.table import Table
+from sounding.data.windows import FIRST_POINT, cut
 from sounding.errors import DamagedError, RecipeError, UserError
 from sounding.finding import Finding
 from sounding.recipe import Recipe
@@ -95,7 +96,8 @@ class Run:
     @cached_property
     def task(self) -> Task:
         """What is asked of the network."""
-        return TASKS[self.recipe.task].for_schema(self.schema, self.recipe)
+        task = TASKS[self.recipe.task].for_schema(self.schema, self.recipe)
+        return task.with_learned(json.loads(self._files["task.json"])) if "task.json" in self._files else task
 
     @cached_property
     def network(self) -> nn.Module:
@@ -137,9 +139,17 @@ class Run:
         return self._predictions(self._read(source))[0].values
 
     def predict_table(self, source: object) -> tuple[pa.Table, Sequence[Finding]]:
-        """Predictions with their probabilities as columns, and what was odd about the rows."""
-        predictions, findings = self._predictions(self._read(source))
-        return pa.table(self.task.to_columns(predictions)), findings
+        """Predictions with their probabilities as columns, and what was odd about the rows.
+
+        Where `data.window` cuts a long table into windows, there is a row for each of its points.
+        """
+        table = self._read(source)
+        predictions, findings = self._predictions(table)
+        columns = self.task.to_columns(predictions)
+        if self.recipe.data.window:
+            first = np.asarray(table.data[FIRST_POINT])
+            columns = self.task.to_point_columns(predictions, first, int(first[-1]) + self.recipe.data.window)
+        return pa.table(columns), findings
 
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""
@@ -173,7 +183,8 @@ class Run:
         return {key: self.results[key] for key in keys.split()}
 
     def _read(self, source: object) -> Table:
-        return read_source(source, self.recipe.data)
+        table = read_source(source, self.recipe.data)
+        return cut(table, self.recipe.data, self.recipe.target) if self.recipe.data.window else table
 
     def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding]]:
         encoded = self.schema.encode(table)

@@ -19,7 +19,7 @@ from sounding.recipe import DataRecipe
 ROWS = 40
 TRAIN = np.arange(25)
 SETTINGS = DataRecipe()
-DTYPES = {"numbers": np.float32, "categories": np.int32, "tokens": np.int32, "pictures": np.uint8}
+DTYPES = {"numbers": np.float32, "categories": np.int32, "tokens": np.int32, "pictures": np.uint8, "series": np.float32}
 
 
 def _png(seed: int) -> bytes:
@@ -35,6 +35,7 @@ CELLS: dict[str, Callable[[], pa.Array]] = {
     "category": lambda: pa.array([None if n % 7 == 3 else "red green blue".split()[n % 3] for n in range(ROWS)]),
     "text": lambda: pa.array([f"row {n} of many says: it is {n % 5}, not {n % 3}!" for n in range(ROWS)]),
     "image": lambda: pa.array([_png(n) for n in range(ROWS)]),
+    "series": lambda: pa.array([[float(n * k % 7), 1.0, None, n / 3] for n, k in enumerate(range(3, 3 + ROWS))]),
     "date": lambda: pa.array([str(datetime(2020, 1, 1) + timedelta(hours=31 * n)) for n in range(ROWS)]),
 }
 
@@ -89,7 +90,9 @@ def test_encodes_every_row_in_its_form(kind: Kind, cells: pa.Array) -> None:
         assert pieces.min(initial=0) >= 0
         assert pieces.max(initial=0) < max(block.piece_buckets, 1)
     else:
-        assert encoded.shape == (ROWS, block.channels, block.height, block.width)
+        size = (block.height, block.width) if block.form == "pictures" else (block.length,)
+        assert encoded.shape == (ROWS, block.channels, *size)
+        assert np.isfinite(encoded).all()
         assert len(block.mean) == len(block.std) == block.channels
         assert min(block.std) > 0
 
@@ -128,7 +131,7 @@ def test_each_row_is_encoded_by_itself(kind: Kind, cells: pa.Array) -> None:
 
 def test_a_missing_cell_is_encoded_or_named(kind: Kind, cells: pa.Array) -> None:
     nothing = column(pa.nulls(2, cells.type))
-    if kind.form == "pictures":
+    if kind.form in ("pictures", "series"):
         with pytest.raises(DataError, match=r'^x.csv:2 \(column "x"\)'):
             kind.encode(nothing)
     else:

@@ -17,6 +17,7 @@ CATEGORIES = Block("categories", "categories", ("c",), cardinalities=(4,))
 PICTURE = Block("image:p", "pictures", ("p",), channels=3, height=8, width=9, mean=(51.0,) * 3, std=(25.5,) * 3)
 TEXT = Block("text:t", "tokens", ("t",), vocabulary_size=50, length=6)
 PIECES = Block("text:q", "tokens", ("q",), vocabulary_size=50, length=6, piece_buckets=30)
+SERIES = Block("series:s", "series", ("s",), channels=2, length=9, mean=(0.0, 1.0), std=(1.0, 2.0))
 OTHER_TEXT = Block("text:s", "tokens", ("s",), vocabulary_size=20, length=4)
 
 
@@ -30,6 +31,8 @@ def encoded(blocks: list[Block], rows: int = 5) -> dict[str, np.ndarray]:
             arrays[block.name] = draw.integers(block.cardinalities, size=(rows, len(block.cardinalities))).astype(
                 np.int32
             )
+        elif block.form == "series":
+            arrays[block.name] = draw.normal(size=(rows, block.channels, block.length)).astype(np.float32)
         elif block.form == "pictures":
             shape = (rows, block.channels, block.height, block.width)
             arrays[block.name] = draw.integers(256, size=shape, dtype=np.uint8)
@@ -74,9 +77,14 @@ def test_every_combination_of_inputs(blocks: list[Block]) -> None:
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_can_be_asked_for(name: str) -> None:
     family = NETWORKS[name]
-    blocks = {"table": [NUMBERS, CATEGORIES], "pictures": [PICTURE], "tokens": [TEXT]}[family.takes]
-    outputs = build_network(blocks, 2, NetworkRecipe(name=name), family.answers).eval()(*arrange(encoded(blocks)))
-    assert (outputs if family.answers == "logits" else outputs.code).shape[-1] == 2
+    blocks = {"table": [NUMBERS, CATEGORIES], "pictures": [PICTURE], "tokens": [TEXT], "series": [SERIES]}[family.takes]
+    answers = ("strangeness", "reconstruction", "distances") if family.answers == "distances" else family.answers
+    outputs = build_network(blocks, 2, NetworkRecipe(name=name), answers).eval()(*arrange(encoded(blocks)))
+    if family.answers in ("distances", "strangeness"):
+        assert outputs.shape[0] == 5
+        assert (outputs >= 0).all()
+    else:
+        assert (outputs if family.answers == "logits" else outputs.code).shape[-1] == 2
 
 
 def test_the_named_network_stands_among_defaults() -> None:

@@ -117,6 +117,10 @@ class Schema:
     def _in_role(self, role: Role) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.role == role)
 
+    def without_targets(self) -> Schema:
+        """The same, without the columns that are not learned."""
+        return Schema(tuple(field for field in self.fields if field.role != "target"))
+
     def ignoring(self, reasons: Mapping[str, str]) -> Schema:
         """The same, with some inputs left out, each for a reason that is printed."""
         return Schema(
@@ -129,11 +133,18 @@ class Schema:
         )
 
     def fit(
-        self, table: Table, train_rows: np.ndarray, settings: DataRecipe, known: Mapping[str, Kind] | None = None
+        self,
+        table: Table,
+        train_rows: np.ndarray,
+        settings: DataRecipe,
+        known: Mapping[str, Kind] | None = None,
+        labelled_rows: np.ndarray | None = None,
     ) -> tuple[Schema, list[Finding]]:
         """Learn from the training rows alone: vocabularies, classes, quantiles, sizes.
 
-        known: what was learned elsewhere, by column; it is taken as it is.
+        known:         what was learned elsewhere, by column; it is taken as it is.
+        labelled_rows: those that tell the labels of a target that is not learned but only measures; the training rows
+                       when left out.
 
         Raises:
             DataError: naming every column that cannot be used, or if no input is left.
@@ -148,7 +159,8 @@ class Schema:
             elif field.role in ("input", "target"):
                 column = field.column(table)
                 try:
-                    fitted, notes = _fit(field, column, train_rows, settings)
+                    rows = train_rows if field.role == "input" or labelled_rows is None else labelled_rows
+                    fitted, notes = _fit(field, column, rows, settings)
                 except UserError as error:
                     problems.add(error)
                     continue
@@ -342,6 +354,10 @@ def _field(column: Column, role: Role, settings: DataRecipe, task: str) -> Field
     return Field(column.name, kind, role, reason, missing)
 
 
+_TARGETS = {"classification": "category", "multilabel": "category", "regression": "number", "anomaly": "category"}
+"""What a target is, by the name of the task."""
+
+
 def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str]:
     """Whether a target is a number or a category, and why."""
     if not column.is_word:
@@ -351,7 +367,7 @@ def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str
         )
     if asked is not None and asked not in ("number", "category"):
         raise RecipeError(f'data.kinds.{column.name}: a target cannot be "{asked}"', "take number or category")
-    wanted = asked or {"classification": "category", "multilabel": "category", "regression": "number"}.get(task)
+    wanted = asked or _TARGETS.get(task)
     if wanted:
         return wanted, "as the settings say" if asked else f"the task is {task}"
     kind, reason = recognise(column)

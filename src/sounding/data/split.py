@@ -70,7 +70,8 @@ def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) ->
         taken[rows] = True
     notes = [f"the source brings its own {name} rows: {len(rows)}" for name, rows in given.items() if name != "train"]
     if drawn:
-        notes.append(" and ".join(f"{len(rows)} {name} rows" for name, rows in drawn.items()) + f" drawn {how}")
+        named = " and ".join(f"{len(rows)} {name} rows" for name, rows in drawn.items() if name in PARTS)
+        notes.append(f"{named} drawn {how}")
     parts = {**given, **drawn, "train": np.flatnonzero(~taken)}
     nothing = np.empty(0, dtype=np.int64)
     return Split(**{name: parts.get(name, nothing).astype(np.int64) for name in PARTS}), notes
@@ -87,7 +88,7 @@ def _choose(
     """For each part its places in the pool, and how they were found."""
     by_role = {field.role: field for field in schema.fields}
     if "time" in by_role:
-        return _latest(by_role["time"].column(table).take(pool), sizes)
+        return _latest(by_role["time"].column(table).take(pool), sizes, _overlapping(settings))
     if "group" in by_role:
         return _whole_groups(by_role["group"].column(table).take(pool), sizes, draw)
     labels = _labels(table, schema, settings, pool)
@@ -203,8 +204,17 @@ def _whole_groups(
     return chosen, f'by whole groups of "{column.name}" ({groups} groups)'
 
 
-def _latest(column: Column, sizes: dict[str, int]) -> tuple[dict[str, np.ndarray], str]:
-    """The latest rows test, the latest of the others validate."""
+def _overlapping(settings: DataRecipe) -> int:
+    """The windows behind one that share points with it."""
+    return (settings.window - 1) // max(settings.stride, 1) if settings.window else 0
+
+
+def _latest(column: Column, sizes: dict[str, int], gap: int) -> tuple[dict[str, np.ndarray], str]:
+    """The latest rows test, the latest of the others validate; so many rows between two parts are in none.
+
+    Raises:
+        DataError: where nothing would be left to train with.
+    """
     times = moments(column)
     gone = np.flatnonzero(np.isnan(times) if times.dtype.kind == "f" else np.zeros(len(times), dtype=bool))
     if len(gone):
@@ -216,13 +226,24 @@ def _latest(column: Column, sizes: dict[str, int]) -> tuple[dict[str, np.ndarray
     order = np.argsort(times, kind="stable")
     chosen: dict[str, np.ndarray] = {}
     end = len(order)
+    if gap and sum(sizes.values()) + gap * len(sizes) >= end:
+        raise DataError(
+            f"{end} windows are too few: {gap} that overlap are left out before each of {len(sizes)} parts",
+            "give more rows, or a shorter data.window",
+        )
+    between: list[np.ndarray] = []
     for name in ("test", "validation"):
         if name in sizes:
             chosen[name] = order[end - sizes[name] : end]
             end -= sizes[name]
+            between.append(order[end - gap : end])
+            end -= gap
     first = {name: column.words[int(rows[0])].as_py() for name, rows in chosen.items()}
     since = " and ".join(f"{name} from {moment}" for name, moment in first.items())
-    return chosen, f'by time: the latest in "{column.name}" ({since} on)'
+    apart = f"; {gap} windows before each, which overlap it, are in no part" if gap else ""
+    if gap:
+        chosen["between"] = np.concatenate(between)
+    return chosen, f'by time: the latest in "{column.name}" ({since} on){apart}'
 
 
 def moments(column: Column) -> np.ndarray:

@@ -9,6 +9,7 @@ from sounding.kinds.date import Date
 from sounding.kinds.image import Image
 from sounding.kinds.kind import Block, Column, Encoded, Form, Kind, Recognition
 from sounding.kinds.number import Number
+from sounding.kinds.series import Series
 from sounding.kinds.subwords import Subwords
 from sounding.kinds.text import Text
 
@@ -18,6 +19,7 @@ KINDS: dict[str, type[Kind]] = {
     "text": Text,
     "image": Image,
     "date": Date,
+    "series": Series,
 }
 """Every kind by the name that recipes and schemas use."""
 
@@ -69,6 +71,7 @@ __all__ = [
     "Kind",
     "Number",
     "Recognition",
+    "Series",
     "Subwords",
     "Text",
     "fitted_from_json",

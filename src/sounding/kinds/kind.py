@@ -17,7 +17,7 @@ from sounding.errors import DamagedError, DataError
 from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
-Form = Literal["numbers", "categories", "tokens", "pictures"]
+Form = Literal["numbers", "categories", "tokens", "pictures", "series"]
 """How encoded columns reach a network.
 
 numbers:     (N, features) float32, standardised, side by side with those of the other columns; no NaN
@@ -25,6 +25,7 @@ categories:  (N,) int32, codes in [0, cardinality); 0 stands for missing, rare a
 tokens:      (N, length) int32, 0 is padding at the end; or (N, length, 1 + pieces), the codes of its pieces behind
              that of each token
 pictures:    (N, channels, height, width) uint8
+series:      (N, channels, length) float32, standardised by channel; no NaN
 """
 
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|infinity|Inf|Infinity|INF)$"
@@ -219,7 +220,7 @@ class Block:
     """
 
     name: str
-    """Key of the encoded array: `numbers`, `categories`, `text:NAME` or `image:NAME`."""
+    """Key of the encoded array: `numbers`, `categories`, `text:NAME`, `image:NAME` or `series:NAME`."""
     form: Form
     columns: tuple[str, ...]
     """The columns it comes from."""
@@ -232,16 +233,16 @@ class Block:
     vocabulary_size: int = 0
     """tokens: codes are in [0, vocabulary_size); 0 is padding, 1 any unknown token."""
     length: int = 0
-    """tokens: the number of tokens of each text, padding included."""
+    """tokens: the number of tokens of each text, padding included; series: the number of points."""
     piece_buckets: int = 0
     """tokens: codes of the pieces of words are in [0, piece_buckets), 0 is no piece; 0 where there are no pieces."""
     channels: int = 0
     height: int = 0
     width: int = 0
     mean: tuple[float, ...] = ()
-    """pictures: mean of each channel over the training pictures, in [0, 255]."""
+    """pictures: mean of each channel over the training pictures, in [0, 255]; series: in the units of the column."""
     std: tuple[float, ...] = ()
-    """pictures: standard deviation of each channel, in [0, 255], never 0."""
+    """The standard deviation of each channel, in the same units, never 0."""
 
     def beside(self, other: Block) -> Block:
         """One block from two of the same form whose arrays are joined column by column."""

@@ -29,12 +29,20 @@ from sounding.networks.autoencoder import (
 from sounding.networks.bag import BagOfPhrases
 from sounding.networks.composite import CompositeNetwork
 from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
+from sounding.networks.denoiser import MeanOverStrengths, TableDenoiser
 from sounding.networks.feedforward import FeedForward, PictureFeedForward
 from sounding.networks.initialization import INITIALIZATIONS, initialize, initialize_from_data
 from sounding.networks.normalization import NORMALIZATIONS, build_normalization
+from sounding.networks.one_class import OneClass, SquaredDistances, centre_on, picture_one_class, table_one_class
 from sounding.networks.pretrained import PretrainedPictures, PretrainedText, pretrained_pictures, pretrained_text
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
 from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
+from sounding.networks.series_autoencoder import (
+    SeriesDecoder,
+    SeriesEncoder,
+    series_autoencoder,
+    series_variational_autoencoder,
+)
 from sounding.networks.stochastic_depth import StochasticDepth
 from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
 from sounding.networks.text_ensemble import TextEnsemble
@@ -52,6 +60,8 @@ __all__ = [
     "ConvolutionalNetwork",
     "Family",
     "FeedForward",
+    "MeanOverStrengths",
+    "OneClass",
     "PictureFeedForward",
     "PretrainedPictures",
     "PretrainedText",
@@ -59,8 +69,12 @@ __all__ = [
     "RecurrentEncoder",
     "RecurrentNetwork",
     "ResNet",
+    "SeriesDecoder",
+    "SeriesEncoder",
+    "SquaredDistances",
     "Standardize",
     "StochasticDepth",
+    "TableDenoiser",
     "TabularEnsemble",
     "TabularFeedForward",
     "TextConvolution",
@@ -70,23 +84,28 @@ __all__ = [
     "VariationalAutoencoder",
     "build_activation",
     "build_normalization",
+    "centre_on",
     "convolutional_autoencoder",
     "convolutional_variational_autoencoder",
     "initialize",
     "initialize_from_data",
     "picture_autoencoder",
+    "picture_one_class",
     "picture_variational_autoencoder",
     "quantile_bins",
     "reconstruction_errors",
     "resnet18",
     "resnet34",
     "resnet50",
+    "series_autoencoder",
+    "series_variational_autoencoder",
     "table_autoencoder",
+    "table_one_class",
     "table_variational_autoencoder",
 ]
 
 
-FROM_DATA = ("bins", "picture_size", "piece_buckets")
+FROM_DATA = ("bins", "picture_size", "piece_buckets", "length")
 """Keywords that the data decide."""
 
 
@@ -100,6 +119,8 @@ class Family:
                   network(numbers (B, number_features) float, categories (B, len(cardinalities)) codes)
         pictures  build(in_channels, out_features, picture_size=(H, W), ...)
                   network(pictures (B, in_channels, H, W) float)
+        series    build(in_channels, out_features, length=L, ...)
+                  network(series (B, in_channels, L) float)
         tokens    build(vocabulary_size, out_features, ...)
                   network(tokens (B, L) codes, 0 for padding at the end, 1 for unknown words)
                   or tokens (B, L, 1 + pieces): of each word its code, then those of its pieces; only a network that
@@ -109,11 +130,13 @@ class Family:
 
         logits          (B, out_features), or (B, members, out_features) where the network has `members`
         reconstruction  a `Reconstruction` of the inputs from a code of `out_features` numbers
+        distances       (B, out_features), squared, from what is usual; their mean is what is trained for
+        strangeness     (B, features): how unusual each number and category of a table is; its mean, too
     """
 
     build: Callable[..., nn.Module]
-    takes: Literal["table", "pictures", "tokens"]
-    answers: Literal["logits", "reconstruction"] = "logits"
+    takes: Literal["table", "pictures", "tokens", "series"]
+    answers: Literal["logits", "reconstruction", "distances", "strangeness"] = "logits"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -148,6 +171,11 @@ NETWORKS: dict[str, Family] = {
     "convolutional_variational_autoencoder": Family(
         convolutional_variational_autoencoder, "pictures", "reconstruction"
     ),
+    "series_autoencoder": Family(series_autoencoder, "series", "reconstruction"),
+    "series_variational_autoencoder": Family(series_variational_autoencoder, "series", "reconstruction"),
+    "denoiser": Family(TableDenoiser, "table", "strangeness"),
+    "one_class": Family(table_one_class, "table", "distances"),
+    "picture_one_class": Family(picture_one_class, "pictures", "distances"),
 }
 
 PRETRAINED: dict[str, Family] = {

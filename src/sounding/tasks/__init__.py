@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sounding.data.schema import Schema
 from sounding.errors import DataError, RecipeError, nearest
+from sounding.tasks.anomaly import Anomaly
 from sounding.tasks.build import arrange, build_network, choose_network
 from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
@@ -13,6 +14,7 @@ from sounding.tasks.task import Predictions, Task, Thumbnail
 
 __all__ = [
     "TASKS",
+    "Anomaly",
     "Classification",
     "Compressed",
     "Compression",
@@ -33,6 +35,7 @@ TASKS: dict[str, type[Task]] = {
     "regression": Regression,
     "multilabel": Multilabel,
     "compression": Compression,
+    "anomaly": Anomaly,
 }
 """Every task by the name that recipes use."""
 

@@ -24,10 +24,12 @@ DEFAULTS = {
         "picture_autoencoder",
         "fully connected layers, which measured best in a given time",
     ),
+    ("strangeness", "table"): ("denoiser", "a denoiser at many strengths of noise, which measured best on tables"),
+    ("reconstruction", "series"): ("series_autoencoder", "convolutions over time to a code and back"),
 }
 """For what is asked of a network, and each form of input, the network that `auto` means, and why."""
 
-FORMS = ("table", "pictures", "tokens")
+FORMS = ("table", "pictures", "tokens", "series")
 """In the order of `arrange`."""
 
 COMPOSITE = "composite"
@@ -38,10 +40,12 @@ INSTALL = "pip install 'sounding[transformers]'"
 """What brings the libraries of encoders that were trained elsewhere."""
 
 
-def choose_network(blocks: Sequence[Block], name: str = "auto", answers: str = "logits") -> tuple[str, str]:
+def choose_network(
+    blocks: Sequence[Block], name: str = "auto", answers: str | Sequence[str] = "logits"
+) -> tuple[str, str]:
     """The name of the network, and why, in one sentence.
 
-    answers: what it is to give; see `networks.Family`.
+    answers: what it is to give; see `networks.Family`. Of several, `auto` means the first that there is.
 
     Raises:
         RecipeError: for a name that does not exist, that takes none of these inputs or answers with something else.
@@ -52,29 +56,30 @@ def choose_network(blocks: Sequence[Block], name: str = "auto", answers: str = "
     """
     inputs = inputs_of(blocks)
     forms, several = list(dict.fromkeys(form for form, _ in inputs.values())), len(inputs) > 1
-    lacking = [form for form in forms if (answers, form) not in DEFAULTS]
-    if lacking or (several and answers != "logits"):
+    given = (answers,) if isinstance(answers, str) else tuple(answers)
+    usual = {form: default for answer in reversed(given) for (its, form), default in DEFAULTS.items() if its == answer}
+    if set(forms) - set(usual) or (several and given != ("logits",)):
         raise DataError(
-            f"no network gives {answers} for {' and '.join(inputs)}",
-            f"there are some for {' or '.join(form for given, form in DEFAULTS if given == answers)} alone; "
-            "leave other columns out with data.ignore",
+            f"no network gives {' or '.join(given)} for {' and '.join(inputs)}",
+            f"there are some for {' or '.join(usual)} alone; leave other columns out with data.ignore",
         )
     if name == "auto" and several:
         return COMPOSITE, f"one network for each of {', '.join(inputs)}, and one head over all of them"
     if name == "auto":
-        return DEFAULTS[answers, forms[0]]
+        return usual[forms[0]]
     if name == COMPOSITE and several:
         return name, "as the settings say"
-    if is_pretrained(name) and answers == "logits":
+    if is_pretrained(name) and given == ("logits",):
         return name, "as the settings say"
-    known = [known for known, family in NETWORKS.items() if family.takes in forms and family.answers == answers]
+    known = [known for known, family in NETWORKS.items() if family.takes in forms and family.answers in given]
     known += [COMPOSITE] * several
     if name not in NETWORKS and name != COMPOSITE:
         raise RecipeError(f'there is no network "{name}"', nearest(name, known))
     if name not in known:
         family = NETWORKS.get(name)
-        if family is not None and family.answers != answers:
-            raise RecipeError(f'"{name}" gives {family.answers}, and the task asks for {answers}', _take(known))
+        if family is not None and family.answers not in given:
+            asked = " or ".join(given)
+            raise RecipeError(f'"{name}" gives {family.answers}, and the task asks for {asked}', _take(known))
         takes = "several inputs" if family is None else family.takes
         raise RecipeError(f'"{name}" takes {takes}, and the inputs are {", ".join(forms)}', _take(known))
     return name, "as the settings say"
@@ -84,7 +89,9 @@ def _take(names: Sequence[str]) -> str:
     return f"take {', '.join(names)}"
 
 
-def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe, answers: str = "logits") -> nn.Module:
+def build_network(
+    blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe, answers: str | Sequence[str] = "logits"
+) -> nn.Module:
     """The network for some blocks, with random weights; it takes what `arrange` gives.
 
     A table alone, a picture alone or a text alone get the named network; several inputs get a `CompositeNetwork`, in
@@ -99,7 +106,7 @@ def build_network(blocks: Sequence[Block], outputs: int, recipe: NetworkRecipe, 
     inputs = inputs_of(blocks)
     family = _family(name, recipe.options)
     fits = {key: family is not None and family.takes == form for key, (form, _) in inputs.items()}
-    names = {key: name if fits[key] else DEFAULTS[answers, form][0] for key, (form, _) in inputs.items()}
+    names = {key: name if fits[key] else DEFAULTS["logits", form][0] for key, (form, _) in inputs.items()}
     known = COMPOSITE_OPTIONS if family is None else tuple(family.options)
     for option in recipe.options:
         if option not in known:
@@ -120,7 +127,8 @@ def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
     """Encoded columns as tensors, in the order in which the network takes them.
 
     The table first, unless there is none: numbers (N, features) float32 and categories (N, columns) int32, of which one
-    may have no columns. Then pictures (N, C, H, W) uint8 and texts (N, L) or (N, L, 1 + pieces) int32, each by name.
+    may have no columns. Then pictures (N, C, H, W) uint8, series (N, C, L) float32 and texts (N, L) or
+    (N, L, 1 + pieces) int32, each by name.
 
     >>> [tuple(tensor.shape) for tensor in arrange({"numbers": np.zeros((4, 2), np.float32)})]
     [(4, 2), (4, 0)]
@@ -223,6 +231,8 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
             scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
             wrapper = PictureNetwork if family.answers == "logits" else Standardized
             return wrapper(Standardize(*scale), network)
+        if form == "series":
+            return build(block.channels, outputs, length=block.length, **options)
         if block.piece_buckets and "piece_buckets" in signature(build).parameters:
             options = {**options, "piece_buckets": block.piece_buckets}
         return build(block.vocabulary_size, outputs, **options)

@@ -192,6 +192,49 @@ def regression_metrics(
     return {name: metric(prediction, truth, weight) for name, metric in metrics.items() if not names or name in names}
 
 
+def anomaly_metrics(
+    values: Array,
+    truth: Array,
+    weight: Array | None = None,
+    *,
+    false_alarms: float,
+    names: Collection[str] = (),
+) -> dict[str, Value]:
+    """The named metrics of scores of strangeness, or all of them; without known labels the share of alarms alone.
+
+    values:        (N, 2) float64: scores, higher for stranger rows, and their p-values.
+    truth:         (N,) int64: 1 for an anomaly, 0 for a normal row, -1 where nothing is known and nothing measured.
+    false_alarms:  rows with a p-value of at most this are alarms.
+
+    Returns: roc_auc and average_precision of the scores, with anomalies as the positive class; false_alarm_rate, the
+             share of normal rows that are alarms; recall, the share of anomalies that are; precision, the share of the
+             alarms that are anomalies. Of rows of which nothing is known: alarm_rate.
+    """
+    alarm = values[:, 1] <= false_alarms + 1e-12
+    weights = _rows(weight, len(truth))
+    known = truth >= 0
+    if not known.any():
+        return {"alarm_rate": _mean(alarm, weight)} if not names or "alarm_rate" in names else {}
+
+    def share(of: Array, among: Array) -> Value:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _scalar((weights @ (of & among).astype(np.float64)) / (weights @ among.astype(np.float64)), weight)
+
+    strange, normal = truth == 1, truth == 0
+    shares = {
+        "false_alarm_rate": (alarm, normal),
+        "recall": (alarm, strange),
+        "precision": (strange, alarm & known),
+    }
+    found = {name: share(*pair) for name, pair in shares.items() if not names or name in names}
+    areas = [name for name in AREAS if not names or name in names]
+    if areas:
+        columns = np.ascontiguousarray(weights[:, known].T)
+        both = dict(zip(AREAS, _areas_of_class(values[known, 0], strange[known], columns), strict=True))
+        found = {name: _scalar(both[name], weight) for name in areas} | found
+    return found
+
+
 class Measure(Protocol):
     """Metrics by name, of predictions (N, ...), truth (N, ...) and weights: none, (N,) or (S, N)."""
 

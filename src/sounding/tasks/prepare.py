@@ -24,9 +24,11 @@ from sounding.data.split import Split, make_split
 from sounding.data.stored import StoredArray, StoredBatches
 from sounding.data.stream import Sample, sample
 from sounding.data.table import Table
+from sounding.data.windows import cut, of_windows, usual_stride
 from sounding.errors import DataError
 from sounding.finding import Finding
 from sounding.kinds import Encoded, Kind
+from sounding.networks import centre_on
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, complete, is_pretrained
@@ -38,6 +40,8 @@ from sounding.training import build_optimizer, build_schedule
 
 ROWS_FOR_VARIANCES = 512
 """Training rows on which an initialization from data measures."""
+ROWS_FOR_A_CENTRE = 4096
+"""Training rows whose mean is the centre of a one-class network."""
 MOST_NAMED = 8
 """Columns whose kind is told one by one."""
 
@@ -89,6 +93,8 @@ class Prepared:
             network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
             if self.recipe.network.options.get("initialization") == "lsuv":
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
+            if "distances" in self.task.answers:  # no other network has a centre
+                centre_on(network, *self.inputs_of(self.split.train[:ROWS_FOR_A_CENTRE]))
         if self.beginning is not None:
             self.beginning.load_into(network, self.schema.blocks())
         return network
@@ -188,9 +194,13 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     needed = asks_for_target(asked.task)
     beginning = _beginning(asked, kept)
     table, drawn = _opened(source, asked)
-    if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
-        table = table.with_part("test", read_source(tests, asked.data))
     target = asked.target or list(table.target)
+    if asked.data.window:
+        asked.data.stride = asked.data.stride or usual_stride(len(table), asked.data.window)
+        table = cut(table, asked.data, target)
+    if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
+        rows = read_source(tests, asked.data)
+        table = table.with_part("test", cut(rows, asked.data, target) if asked.data.window else rows)
     if needed and not target:
         without = [name for name, task in TASKS.items() if not task.needs_target]
         raise DataError(
@@ -201,11 +211,15 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
         )
     table, unlabelled = drop_unlabelled(table, target, asked.data)
 
-    schema = Schema.infer(table, asked.data, target, asked.task)
-    split, how_split = make_split(table, schema, asked.data, asked.seed)
-    schema, left_out = identifiers(table, schema, split.train, asked.data, drawn.rows if drawn else len(table))
-    known = {} if beginning is None else beginning.known(schema, table, split.train, asked.data)
-    schema, oddities = schema.fit(table, split.train, asked.data, known)
+    data = of_windows(asked.data) if asked.data.window else asked.data
+    schema = Schema.infer(table, data, target, asked.task)
+    split, how_split = make_split(table, schema, data, asked.seed)
+    drawn_split, kind = split, TASKS.get(asked.task, Task)
+    split, follows, why_narrowed = kind.narrowed(table, schema, split, asked)
+    schema, left_out = identifiers(table, schema, split.train, data, drawn.rows if drawn else len(table))
+    known = {} if beginning is None else beginning.known(schema, table, split.train, data)
+    labelled = split.train if needed else np.arange(len(table))
+    schema, oddities = schema.fit(table, split.train, data, known, labelled)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
     begins = {} if beginning is None else beginning.network_settings(schema.blocks(), asked.network)
@@ -214,21 +228,23 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     if beginning is not None:
         why_network = beginning.told()
 
-    chosen: dict[str, Any] = {**begins, "target": target, "task": task_name, "network.name": network_name}
+    chosen: dict[str, Any] = {**begins, **follows, "target": target, "task": task_name, "network.name": network_name}
+    if asked.data.window:
+        chosen["data.stride"] = asked.data.stride
     if isinstance(source, str | Path):
         chosen["source"] = str(source)
     if isinstance(tests, str | Path):
         chosen["test"] = str(tests)
-    rows = len(split.train)
+    rows_to_learn = len(split.train)
     if drawn is not None:
-        rows += drawn.rows - len(drawn.places)
+        rows_to_learn += drawn.rows - len(drawn.places)
         chosen["data.rows_in_memory"] = drawn.limit  # so that a repeat draws the same rows, whatever its memory
     forms: set[str] = {block.form for block in schema.blocks()}
-    recipe = complete({**settings, **chosen}, forms=forms, rows=rows, task=task_name)
+    recipe = complete({**settings, **chosen}, forms=forms, rows=rows_to_learn, task=task_name)
     task = TASKS[task_name].for_schema(schema, recipe)
     truth = task.encode_target(table, encoded)
     task = task.knowing(truth[split.train])
-    stored = {} if drawn is None else _stored(drawn, schema, split, task)
+    stored = {} if drawn is None else _stored(drawn, schema, drawn_split, task)
     prepared = Prepared(
         recipe=recipe,
         table=table,
@@ -243,7 +259,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             *oddities,
             *left_out,
             *encoded.findings,
-            *run_checks(table, schema, split, encoded),
+            *run_checks(table, schema if needed else schema.without_targets(), split, encoded),
             *([] if drawn is None else drawn.findings(len(stored["target"]), schema, split)),
         ],
         stored=stored,
@@ -254,6 +270,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             *table.notes,
             *_kinds(schema),
             *how_split,
+            *why_narrowed,
             f"task: {task_name}, because {why_task}" + (f"; {task.reason}" if task.reason else ""),
             f"network: {network_name}, {why_network}",
         ],
@@ -289,7 +306,7 @@ def _begun(
 
 def _opened(source: object, asked: Recipe) -> tuple[Table, Sample | None]:
     """All rows of a source, or some of them where it does not fit into memory."""
-    opened = open_source(source, asked.data)
+    opened = read_source(source, asked.data) if asked.data.window else open_source(source, asked.data)
     if isinstance(opened, Table):
         return opened, None
     drawn = sample(opened, asked.data, asked.target, asked.seed)
@@ -304,12 +321,14 @@ def _stored(drawn: Sample, schema: Schema, split: Split, task: Task) -> Mapping[
     def chunks() -> Iterator[dict[str, np.ndarray]]:
         for chunk in drawn.training_chunks(schema, split):
             encoded = schema.encode(chunk)
+            truth = task.encode_target(chunk, encoded)
+            learnt = task.learns_from(truth)
             inputs = arrange(encoded.blocks)
             arrays = {f"input {number}": tensor.numpy() for number, tensor in enumerate(inputs)}
-            arrays["target"] = task.goals(task.encode_target(chunk, encoded), inputs).numpy()
+            arrays["target"] = task.goals(truth, inputs).numpy()
             if (weights := schema.encode_weight(chunk)) is not None:
                 arrays["weight"] = (weights / mean).astype(np.float32)
-            yield arrays
+            yield {name: values[learnt] for name, values in arrays.items()}
 
     return store_rows(f"{drawn.key(schema, split)}\n{task.name}", chunks)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sounding.data.schema import Schema
+from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.kinds import Encoded
 from sounding.recipe import Recipe, TrainingRecipe
@@ -60,10 +61,10 @@ class Task(ABC):
     needs_target: ClassVar[bool] = True
     """Whether there is a column to predict. Where not, one that is named is still no input: it can colour a map,
     measure, or be a condition."""
-    answers: ClassVar[str] = "logits"
-    """What its networks give; see `networks.Family`."""
     gives_back: ClassVar[bool] = False
     """Whether the network is to give back its inputs, as they are augmented: then `goals` are made of these alone."""
+    answers: ClassVar[str | tuple[str, ...]] = "logits"
+    """What its networks give; see `networks.Family`. Of several, the first is the usual one."""
     monitor: ClassVar[str]
     """The metric of the validation rows that decides when to stop; lower is better."""
     watched: ClassVar[tuple[str, ...]]
@@ -87,6 +88,36 @@ class Task(ABC):
     @abstractmethod
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
         """The task for a fitted schema, ready to predict and to measure."""
+
+    @classmethod
+    def narrowed(
+        cls, table: Table, schema: Schema, split: Split, recipe: Recipe
+    ) -> tuple[Split, dict[str, Any], list[str]]:
+        """The rows to learn from, to choose by and to measure on; settings that follow; and why, a line each.
+
+        schema: not fitted yet.
+        """
+        return split, {}, []
+
+    def learns_from(self, truth: np.ndarray) -> np.ndarray:
+        """(N,) bool: the rows to train on, of those that a table larger than memory would give."""
+        return np.ones(len(truth), dtype=bool)
+
+    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
+        """This task, ready to predict with a trained network: what the validation rows teach about its answers."""
+        return self
+
+    def learned(self) -> dict[str, Any]:
+        """What `calibrated` found out, as plain JSON values that go with the model."""
+        return {}
+
+    def with_learned(self, learned: Mapping[str, Any]) -> Self:
+        """The inverse of `learned`."""
+        return self
+
+    def unjudged(self, predictions: Predictions) -> str:
+        """Why nothing can be compared with simple models, and what there is to say instead; mostly nothing."""
+        return ""
 
     def knowing(self, truth: np.ndarray) -> Self:
         """This task, ready to train: class weights and the headline depend on the truth of the training rows."""
@@ -171,6 +202,13 @@ class Task(ABC):
     @abstractmethod
     def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
         """The columns of a file of predictions."""
+
+    def to_point_columns(self, predictions: Predictions, first: np.ndarray, points: int) -> dict[str, np.ndarray]:
+        """The same for every point of a long table that was cut into windows; for tasks that speak of points.
+
+        first: (N,), with which point each window begins.
+        """
+        return {"first_point": first, **self.to_columns(predictions)}
 
     @abstractmethod
     def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:

@@ -239,6 +239,10 @@ def verdict(
     The network is held against the simple model that did best on the validation rows, so that no test row chooses it.
     """
     own, rows, metric = task.metrics(predictions, truth), len(truth), task.headline
+    if said := task.unjudged(predictions):
+        return Verdict(
+            said, "unknown", metric, None, None, "Name a column of known anomalies as the target to measure."
+        )
     if metric not in own or not baselines:
         why = f"{metric} is undefined on {rows} test rows" if metric not in own else "no simple model was trained"
         return Verdict(f"No verdict: {why}.", "unknown", metric, None, None, "")
@@ -331,9 +335,9 @@ def _beats_guess(task: Task, chance: BaselineResult) -> bool:
 
 
 def _rank(task: Task, result: BaselineResult) -> float:
-    """Smaller is better: the headline on the validation rows, or on the test rows where there are none."""
-    metrics = result.metrics.get("validation") or result.metrics["test"]
-    value = metrics.get(task.headline, float("nan"))
+    """Smaller is better: the headline on the validation rows, or on the test rows where these do not tell it."""
+    told = [metrics for part in ("validation", "test") if task.headline in (metrics := result.metrics.get(part, {}))]
+    value = told[0][task.headline] if told else float("nan")
     if not np.isfinite(value):
         return float("inf")
     return -value if task.higher_is_better else value

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sounding.errors import DataError, Problems
+from sounding.kinds.series import series_depth
 from sounding.recipe import DataRecipe
 
 _SHAPED = "arrow.fixed_shape_tensor"
@@ -35,7 +36,7 @@ def check_types(schema: pa.Schema, file: object) -> None:
         if extension and extension != _SHAPED:
             what = f"the extension type {extension} is refused"
             problems.add(DataError(what, "store the column as plain values", file=file, column=field.name))
-        elif pa.types.is_nested(field.type) and not _is_picture(field.type):
+        elif pa.types.is_nested(field.type) and not _is_picture(field.type) and not series_depth(field.type):
             what = f"cells of type {field.type} are not understood"
             problems.add(DataError(what, "spread them over plain columns", file=file, column=field.name))
     problems.raise_if_any()
