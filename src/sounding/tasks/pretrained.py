@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from sounding.data.schema import Schema
 from sounding.data.table import Table
 from sounding.errors import DamagedError, RecipeError
-from sounding.kinds import Block, Image, Kind, Subwords
+from sounding.kinds import Block, Column, Image, Kind, Subwords
 from sounding.networks.pretrained import PretrainedPictures, PretrainedText
 from sounding.recipe import DataRecipe, NetworkRecipe
 from sounding.tasks.beginning import Beginning
@@ -110,20 +110,20 @@ class Encoder(Beginning):
             if field.kind == "text" and self.takes == "tokens":
                 known[field.name] = Subwords.cut_by(self.tokenizer, self.limit, column, rows, settings)
             elif field.kind == "image" and self.takes == "pictures":
-                known[field.name] = self._pictures(Image.fit, column, rows, settings)
+                known[field.name] = self._pictures(column, rows, settings)
         if not known:
             reads = {"tokens": "texts", "pictures": "pictures"}[self.takes]
             kinds = ", ".join(f'"{field.name}" ({field.kind})' for field in schema.inputs[:8])
             raise RecipeError(f"{self.name} reads {reads}, and the inputs are {kinds}", "take another network")
         return known
 
-    def _pictures(self, fit: Any, column: Any, rows: np.ndarray, settings: DataRecipe) -> Kind:
+    def _pictures(self, column: Column, rows: np.ndarray, settings: DataRecipe) -> Image:
         """Pictures of one size, not larger than the encoder's, are stored as they are, and enlarged in batches."""
         side = max(self.description["size"])
-        kind, notes = fit(column, rows, settings)
+        kind, notes = Image.fit(column, rows, settings)
         if settings.picture_size or (not notes and max(kind.height, kind.width) <= side):
-            return kind  # type: ignore[no-any-return]
-        return fit(column, rows, replace(settings, picture_size=side))[0]  # type: ignore[no-any-return]
+            return kind
+        return Image.fit(column, rows, replace(settings, picture_size=side))[0]
 
     def network_settings(self, blocks: Sequence[Block], asked: NetworkRecipe) -> dict[str, Any]:
         """The name as it was asked for, and all that the encoder fixes."""
