@@ -208,6 +208,17 @@ class TrainingRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class PretrainingRecipe:
+    """By what an encoder learns without labels, in the task `pretraining`."""
+
+    method: Literal["auto", "masked", "denoising", "contrastive"] = "auto"
+    """`masked` hides cells of tables or squares of pictures, `denoising` adds noise, `contrastive` (pictures) compares
+    two views of each; `auto` is the one that measured best for the kind of input."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the lesson's constructor, such as `{"masked": 0.5}`."""
+
+
+@dataclass(kw_only=True, slots=True)
 class TransferRecipe:
     """What is carried over from a run that was trained before, and how it is trained on."""
 
@@ -271,6 +282,7 @@ class Recipe:
     seed: int = 0
     data: DataRecipe = field(default_factory=DataRecipe)
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
+    pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     anomaly: AnomalyRecipe = field(default_factory=AnomalyRecipe)
@@ -400,6 +412,23 @@ def for_pretrained(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_pretraining(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for learning without labels: there is no end to it, so all passes are made."""
+    if "pictures" not in forms:
+        return {**for_table(rows), "training.patience": 0}
+    return {
+        **for_pictures(rows),
+        "training.batch_size": 256,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.warmup": 0.1,
+        "training.clip_norm": 1.0,
+        "training.label_smoothing": 0.0,
+        "training.augment": "none",
+    }
+
+
 def is_pretrained(name: str) -> bool:
     """Whether the name of a network is that of an encoder that was trained elsewhere.
 
@@ -445,6 +474,7 @@ def for_anomaly(forms: set[str], rows: int) -> dict[str, Any]:
 FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "compression": for_compression,
     "anomaly": for_anomaly,
+    "pretraining": for_pretraining,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

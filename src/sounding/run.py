@@ -103,6 +103,7 @@ class Run:
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode: a plain module."""
         network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
+        network = self.task.around(network)
         load_tensors(network, parse_tensors(self._files["network.safetensors"]), self.model_folder)
         return network.eval()
 

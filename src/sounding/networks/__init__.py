@@ -35,6 +35,7 @@ from sounding.networks.initialization import INITIALIZATIONS, initialize, initia
 from sounding.networks.normalization import NORMALIZATIONS, build_normalization
 from sounding.networks.one_class import OneClass, SquaredDistances, centre_on, picture_one_class, table_one_class
 from sounding.networks.pretrained import PretrainedPictures, PretrainedText, pretrained_pictures, pretrained_text
+from sounding.networks.pretraining import LESSONS, Lesson, MaskedColumns, MaskedPatches, TwoViews, nt_xent
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
 from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
 from sounding.networks.series_autoencoder import (
@@ -51,6 +52,7 @@ from sounding.networks.transformer import TransformerEncoder, TransformerNetwork
 __all__ = [
     "ACTIVATIONS",
     "INITIALIZATIONS",
+    "LESSONS",
     "NETWORKS",
     "NORMALIZATIONS",
     "PRETRAINED",
@@ -60,6 +62,9 @@ __all__ = [
     "ConvolutionalNetwork",
     "Family",
     "FeedForward",
+    "Lesson",
+    "MaskedColumns",
+    "MaskedPatches",
     "MeanOverStrengths",
     "OneClass",
     "PictureFeedForward",
@@ -81,6 +86,7 @@ __all__ = [
     "TextEnsemble",
     "TransformerEncoder",
     "TransformerNetwork",
+    "TwoViews",
     "VariationalAutoencoder",
     "build_activation",
     "build_normalization",
@@ -89,6 +95,7 @@ __all__ = [
     "convolutional_variational_autoencoder",
     "initialize",
     "initialize_from_data",
+    "nt_xent",
     "picture_autoencoder",
     "picture_one_class",
     "picture_variational_autoencoder",

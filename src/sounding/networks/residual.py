@@ -98,9 +98,14 @@ class ResNet(nn.Module):
         self.head = nn.Linear(before, out_features)
         initialize(self, initialization)
 
+    def forward_maps(self, pictures: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, num_features, h, w): the features of each place."""
+        maps: Tensor = self.blocks(self.stem(pictures))
+        return maps
+
     def forward_features(self, pictures: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, num_features)."""
-        features: Tensor = self.dropout(self.blocks(self.stem(pictures)).mean((2, 3)))
+        features: Tensor = self.dropout(self.forward_maps(pictures).mean((2, 3)))
         return features
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from sounding.tasks.build import arrange, build_network, choose_network
 from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
 from sounding.tasks.multilabel import Multilabel
+from sounding.tasks.pretraining import Features, Pretraining
 from sounding.tasks.regression import Regression
 from sounding.tasks.task import Predictions, Task, Thumbnail
 
@@ -18,8 +19,10 @@ __all__ = [
     "Classification",
     "Compressed",
     "Compression",
+    "Features",
     "Multilabel",
     "Predictions",
+    "Pretraining",
     "Regression",
     "Task",
     "Thumbnail",
@@ -36,6 +39,7 @@ TASKS: dict[str, type[Task]] = {
     "multilabel": Multilabel,
     "compression": Compression,
     "anomaly": Anomaly,
+    "pretraining": Pretraining,
 }
 """Every task by the name that recipes use."""
 

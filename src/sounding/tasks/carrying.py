@@ -65,13 +65,12 @@ class EarlierRun(Beginning):
             remedy = f"finish it first: sounding resume {path}" if begun else "give --from and the folder of a run"
             raise UserError(f"the run to carry over from {what}", remedy, file=path)
         files = verify_manifest(model)
-        origin = cls(
-            transfer.source,
-            files,
-            Recipe.from_toml(files["recipe.toml"].decode(), file=model / "recipe.toml"),
-            Schema.from_json(json.loads(files["schema.json"])),
-            parse_tensors(files["network.safetensors"]),
-        )
+        recipe = Recipe.from_toml(files["recipe.toml"].decode(), file=model / "recipe.toml")
+        weights = parse_tensors(files["network.safetensors"])
+        if recipe.task == "pretraining":
+            weights = _without_lesson(weights)
+        schema = Schema.from_json(json.loads(files["schema.json"]))
+        origin = cls(transfer.source, files, recipe, schema, weights)
         if transfer.fingerprint and transfer.fingerprint != origin.fingerprint:
             raise UserError(
                 f"this run has changed since the recipe was written ({transfer.fingerprint[:12]} then, "
@@ -166,7 +165,7 @@ class EarlierRun(Beginning):
         carried = self.load_into(network, blocks)
         rates: dict[str, float] = {}
         release: dict[str, float] = {}
-        for one in carried:
+        for one in carried if recipe.task != "pretraining" else ():  # what was learned without labels is learned on
             groups = [group for group in layer_groups(_submodule(network, one.prefix)) if group != list(HEAD)]
             named = [[f"{one.prefix}{pattern}" for pattern in group] for group in groups]
             how = recipe.transfer
@@ -230,6 +229,18 @@ class Carried:
         sizes = {name: parameter.numel() for name, parameter in _submodule(network, self.prefix).named_parameters()}
         taken = sum(sizes.get(name, 0) for name in self.tensors.carried)
         return f"{taken:,} of {sum(sizes.values()):,} parameters that read {self.input}"
+
+
+def _without_lesson(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the encoder alone, as a network of its family names them."""
+    kept = {}
+    for name, tensor in weights.items():
+        outer, inside, inner = name.partition("encoder.")
+        if inside:
+            kept[outer + inner] = tensor
+        elif name.startswith("standardize."):
+            kept[name] = tensor
+    return kept
 
 
 Part = tuple[str, list[Block]]

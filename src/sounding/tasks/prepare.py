@@ -97,7 +97,9 @@ class Prepared:
                 centre_on(network, *self.inputs_of(self.split.train[:ROWS_FOR_A_CENTRE]))
         if self.beginning is not None:
             self.beginning.load_into(network, self.schema.blocks())
-        return network
+        with torch.random.fork_rng():
+            torch.manual_seed(draw_seed(self.recipe.seed, "initialization", "around"))
+            return self.task.around(network)
 
     def by(self, recipe: Recipe) -> Prepared:
         """The same rows for another recipe of network and training."""
@@ -294,7 +296,9 @@ def _begun(
     prepared: Prepared, beginning: Beginning, settings: Mapping[str, Any], known: Mapping[str, Kind]
 ) -> Prepared:
     """The same, with what follows from what the network begins with."""
-    begun = beginning.begun(prepared.network(), prepared.schema.blocks(), known, prepared.recipe)
+    task, blocks = prepared.task, prepared.schema.blocks()
+    network = build_network(blocks, task.outputs, prepared.recipe.network, task.answers)
+    begun = beginning.begun(network, blocks, known, prepared.recipe)
     chosen = {key: value for key, value in begun.settings.items() if settings.get(key, "") == ""}
     return replace(
         prepared,

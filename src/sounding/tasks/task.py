@@ -123,6 +123,10 @@ class Task(ABC):
         """This task, ready to train: class weights and the headline depend on the truth of the training rows."""
         return self
 
+    def around(self, network: nn.Module) -> nn.Module:
+        """What is trained, around the network that was built: mostly this alone."""
+        return network
+
     def players(self, network: nn.Module, recipe: TrainingRecipe) -> Sequence[Player] | None:
         """Several sets of parameters, each with its own loss, into which the network falls; none for one and `loss`."""
         return None
