@@ -87,6 +87,16 @@ def test_every_network_can_be_asked_for(name: str) -> None:
         assert (outputs if family.answers == "logits" else outputs.code).shape[-1] == 2
 
 
+def test_an_autoencoder_of_pictures_gives_pictures_back() -> None:
+    network = build_network([PICTURE], 2, NetworkRecipe(name="auto"), "reconstruction").eval()
+    (pictures,) = arrange(encoded([PICTURE]))
+    outputs = network(pictures)
+    assert torch.equal(network.encode(pictures), outputs.code)
+    given = network.decode(outputs.code)
+    mean, std = (torch.tensor(known)[:, None, None] / 255 for known in (PICTURE.mean, PICTURE.std))
+    torch.testing.assert_close(given, (outputs.values * std + mean).clamp(0, 1))
+
+
 def test_the_named_network_stands_among_defaults() -> None:
     network = build_network([TEXT, NUMBERS], 2, NetworkRecipe(name="recurrent", options={"hidden_sizes": [7]}))
     assert isinstance(network, CompositeNetwork)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.kinds import Block
-from sounding.networks import NETWORKS, PRETRAINED, CompositeNetwork, Family, Standardize
+from sounding.networks import NETWORKS, PRETRAINED, Autoencoder, CompositeNetwork, Family, Standardize
 from sounding.recipe import NetworkRecipe, is_pretrained
 
 DEFAULTS = {
@@ -158,6 +158,27 @@ class Standardized(nn.Module):
         return self.network(self.standardize(pictures))
 
 
+class StandardizedAutoencoder(Standardized):
+    """An autoencoder that takes pictures as they are stored, and can say them in codes and tell them from codes.
+
+    >>> from sounding.networks import picture_autoencoder
+    >>> network = StandardizedAutoencoder(Standardize([0.5], [0.25]), picture_autoencoder(1, 3, picture_size=(8, 8)))
+    >>> code = network.encode(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    >>> code.shape, network.decode(code).shape
+    (torch.Size([2, 3]), torch.Size([2, 1, 8, 8]))
+    """
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(B, C, H, W) uint8, or float in [0, 1], to codes (B, size)."""
+        return cast("Autoencoder", self.network).encode(self.standardize(pictures))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (B, size) to pictures (B, C, H, W) in [0, 1]."""
+        values = cast("Autoencoder", self.network).decode(code)
+        pictures: Tensor = (values * self.standardize.deviation + self.standardize.mean).clamp(0.0, 1.0)
+        return pictures
+
+
 class PictureNetwork(nn.Module):
     """A network for pictures that takes them as they are stored, and standardises them by its training pictures.
 
@@ -183,6 +204,13 @@ class PictureNetwork(nn.Module):
         """(B, C, H, W) uint8, or float in [0, 1], to logits (B, outputs)."""
         logits: Tensor = self.head(self.forward_features(pictures))
         return logits
+
+
+WRAPPERS: Mapping[str, Callable[[Standardize, nn.Module], nn.Module]] = {
+    "logits": PictureNetwork,
+    "reconstruction": StandardizedAutoencoder,
+}
+"""By what a network for pictures gives, what makes it take them as they are stored; others: `Standardized`."""
 
 
 def inputs_of(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
@@ -229,8 +257,7 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
             if is_pretrained(name):  # it standardises them as it was taught
                 return network
             scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
-            wrapper = PictureNetwork if family.answers == "logits" else Standardized
-            return wrapper(Standardize(*scale), network)
+            return WRAPPERS.get(family.answers, Standardized)(Standardize(*scale), network)
         if form == "series":
             return build(block.channels, outputs, length=block.length, **options)
         if block.piece_buckets and "piece_buckets" in signature(build).parameters:
