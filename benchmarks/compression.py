@@ -51,12 +51,11 @@ def measure(name: str, network: str, size: int, seed: int, pixels: dict[tuple[st
         run = sounding.fit(f"@{name}", settings=settings, out=Path(folder) / "run", say=None, progress=False)
         seconds = time.perf_counter() - began
         prepared = prepare(f"@{name}", {"task": "compression", "seed": seed})
-        predictions = run.task.predict(run.network, prepared.inputs)
+        predictions, results = run.task.predict(run.network, prepared.inputs), run.results
     (labels,) = prepared.schema.encode_targets(prepared.table).values()
     if (name, seed) not in pixels:
         rows = prepared.target.reshape(len(labels), -1).astype(np.float32)
         pixels[name, seed] = classifier_accuracy(rows, labels, prepared)
-    results = run.results
     error = results["metrics"]["test"]["reconstruction_error"]
     components = results["baseline"]["principal components"]["test"]["reconstruction_error"]
     return {

@@ -89,3 +89,16 @@ def test_columns_are_ordered_by_how_much_of_them_is_kept() -> None:
     assert values is not None
     assert [name for name, *_ in values["columns"]] == ["b", "a", "c"]
     assert values["columns"][2][1].startswith("0")
+
+
+def test_series_are_drawn_over_what_was_made_of_them() -> None:
+    copies = [
+        {"original": [[0.0, 1.0, 0.0]], "copy": [[0.0, 0.5, 0.0]], "error": 0.1},
+        {"original": [["<"]], "copy": []},
+    ]
+    values = imagined({"figures": {"units": {}, "copies": copies}}, "")
+    assert values is not None
+    ((drawn, error),) = values["traces"]
+    assert error == "0.100"
+    assert drawn.count("<path ") == 2
+    assert values["copies"] == []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from sklearn.metrics import r2_score
@@ -164,6 +165,22 @@ def test_a_variational_network_imagines(tmp_path: Path) -> None:
     assert all(picture.startswith("data:image/png;base64,") for picture in drawn["samples"])
     codes = load(tmp_path / "run").predict(pictures(120))
     assert codes.shape == (120, 4)
+
+
+def test_series_are_given_back(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    waves = np.sin(np.linspace(0, 6, 24) * draw.uniform(1, 2, (150, 1)) + draw.uniform(0, 6, (150, 1)))
+    table = pa.table({"wave": waves.tolist(), "y": ["a", "b"] * 75})
+    settings = {**SETTINGS, "network.code_size": 4, "training.epochs": 30}
+    run = fit(table, settings=settings, out=tmp_path / "run", say=None, progress=False)
+    assert run.results["network"] == "series_autoencoder"
+    assert run.metrics["test"]["variance_explained"] > 0.5
+    assert set(run.results["baseline"]) == {"always the mean", "principal components"}
+    copies = run.results["figures"]["copies"]
+    assert np.shape(copies[0]["original"]) == np.shape(copies[0]["copy"]) == (1, 24)
+    errors = [np.square(np.subtract(copy["original"], copy["copy"])).mean() for copy in copies]
+    np.testing.assert_allclose([copy["error"] for copy in copies], errors, rtol=1e-4)
+    assert errors == sorted(errors)
 
 
 def test_labels_that_are_numbers_fall_into_groups(make_case: Any, columns: Any) -> None:

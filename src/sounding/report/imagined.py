@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sounding.report import words
-from sounding.report.svg import Scale, element, svg
+from sounding.report.svg import Scale, element, svg, thin
 
 SIDE = 400.0
 ROOM = 16.0
@@ -18,6 +18,8 @@ THUMBNAIL = 29.0
 COLOURS = 10
 """Of the groups of a map: the most frequent have one each, the others share the last."""
 FIRST_COLUMNS = 40
+MOST_POINTS = 200
+"""Of a series."""
 
 
 def imagined(results: Mapping[str, Any], recipe_toml: str) -> dict[str, Any] | None:
@@ -35,6 +37,11 @@ def imagined(results: Mapping[str, Any], recipe_toml: str) -> dict[str, Any] | N
             for copy in drawn.get("copies") or []
             if words.is_picture(copy.get("original")) and words.is_picture(copy.get("copy"))
         ],
+        "traces": [
+            (trace(copy["original"][0], copy["copy"][0]), words.number(copy.get("error")))
+            for copy in drawn.get("copies") or []
+            if _is_series(copy.get("original")) and _is_series(copy.get("copy"))
+        ],
         "walks": [walk for walk in drawn.get("walks") or [] if all(map(words.is_picture, walk))],
         "samples": [picture for picture in drawn.get("samples") or [] if words.is_picture(picture)],
         "units": variance_chart(variances) if variances else None,
@@ -47,6 +54,24 @@ def imagined(results: Mapping[str, Any], recipe_toml: str) -> dict[str, Any] | N
         ],
         "left_out": max(0, len(columns) - FIRST_COLUMNS),
     }
+
+
+def _is_series(value: Any) -> bool:
+    return (
+        isinstance(value, list) and bool(value) and isinstance(value[0], list) and all(map(words.is_number, value[0]))
+    )
+
+
+def trace(original: Sequence[float], copy: Sequence[float]) -> Markup:
+    """A series and what was made of it, one line over the other."""
+    width, height = 200.0, 70.0
+    y, x = Scale.around([*original, *copy], height - 2, 2), Scale(0, max(len(original) - 1, 1), 2, width - 2)
+    lines = []
+    for values, class_ in ((original, "line plain"), (copy, "line")):
+        kept = thin(values, MOST_POINTS)
+        path = "".join(f"{'L' if place else 'M'}{x(i):.1f} {y(values[i]):.1f}" for place, i in enumerate(kept))
+        lines.append(element("path", d=path, class_=class_))
+    return svg("A series and what was made of it", f"{len(original)} points.", width, height, *lines)
 
 
 def _map(map_: Mapping[str, Any]) -> dict[str, Any]:

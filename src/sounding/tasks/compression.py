@@ -55,9 +55,10 @@ class Told(NamedTuple):
 class Compression(Task):
     """Few numbers for each row, from which it can be given back.
 
-    The truth is the inputs themselves: pictures (N, C, H, W) uint8, or (N, features + columns) float32, the numbers
-    and then the codes of categories. The error of a row is the mean over its features: squared errors of numbers and
-    pixels in the standardised space that the network sees, cross-entropy in nats of categories.
+    The truth is the inputs themselves: pictures (N, C, H, W) uint8, series (N, C, L) float32, or rows of a table
+    (N, features + columns) float32, the numbers and then the codes of categories. The error of a row is the mean over
+    its features: squared errors of numbers, points and pixels in the standardised space that the network sees,
+    cross-entropy in nats of categories.
     """
 
     name: ClassVar[str] = "compression"
@@ -73,6 +74,7 @@ class Compression(Task):
         self.schema, self.outputs = schema, code_size
         blocks = {block.form: block for block in schema.blocks()}
         self.pictures: Block | None = blocks.get("pictures")
+        self.is_table = not {"pictures", "series"} & blocks.keys()
         self.features = blocks["numbers"].features if "numbers" in blocks else ()
         self.categories = blocks["categories"].columns if "categories" in blocks else ()
         self.cardinalities = blocks["categories"].cardinalities if "categories" in blocks else ()
@@ -104,10 +106,12 @@ class Compression(Task):
         return target.cpu().numpy()
 
     def standardised(self, target: Tensor) -> tuple[Tensor, ...]:
-        """The inputs as the network is to give them back: (pictures,), or (numbers, categories)."""
-        if self.pictures is None:
+        """The inputs as the network is to give them back: (pictures,), (series,), or (numbers, categories)."""
+        if self.is_table:
             count = len(self.features)
             return target[:, :count], target[:, count:].long()
+        if self.pictures is None:
+            return (target,)
         pixels = target if target.is_floating_point() else target / 255
         mean, std = (
             pixels.new_tensor(values).view(-1, 1, 1) / 255 for values in (self.pictures.mean, self.pictures.std)
@@ -229,7 +233,7 @@ class Compression(Task):
 
         map          see `drawing.map_of`
         columns      of a table: how much of each is kept, as `variance_explained`
-        copies       of pictures: some beside what was made of them, from the least error to the largest
+        copies       of pictures and series: some beside what was made of them, from the least error to the largest
         walks        pictures on the straight line from the code of one to that of another
         samples      pictures from codes drawn at random, where the network is variational
         units        the variance of each entry of the codes; of a variational network, how many are used
@@ -245,20 +249,24 @@ class Compression(Task):
         }
         pictures = None if self.pictures is None else truth
         drawn["map"] = map_of(codes, pictures, *self._groups(labels))
-        if self.pictures is None:
+        if self.is_table:
             drawn["columns"] = self._kept(autoencoder, inputs, truth)
             return drawn
 
-        def decoded(some: np.ndarray | Tensor) -> list[Thumbnail]:
+        def decoded(some: np.ndarray | Tensor) -> list[Any]:
             with torch.inference_mode():
                 device = next(iter(autoencoder.parameters())).device
-                return self.thumbnails(autoencoder.decode(torch.as_tensor(some).float().to(device)).float().cpu())
+                values = autoencoder.decode(torch.as_tensor(some).float().to(device)).float().cpu()
+            return values.tolist() if self.pictures is None else self.thumbnails(values)
 
         shown = np.argsort(errors, kind="stable")[evenly(len(errors), MOST_COPIES)]
+        originals = truth[shown] if self.pictures is None else [Thumbnail(small(picture)) for picture in truth[shown]]
         drawn["copies"] = [
-            {"original": Thumbnail(small(truth[row])), "copy": copy, "error": float(errors[row])}
-            for row, copy in zip(shown, decoded(codes[shown]), strict=True)
+            {"original": original, "copy": copy, "error": float(error)}
+            for original, copy, error in zip(originals, decoded(codes[shown]), errors[shown], strict=True)
         ]
+        if self.pictures is None:
+            return drawn
         places = generator(0, "drawing", "walks").permutation(len(codes))
         ends = zip(places[0::2], places[1::2], strict=False)
         share = np.linspace(0.0, 1.0, STEPS)[:, None]
