@@ -23,13 +23,11 @@ def trained(
 
 
 def test_of_a_normal_distribution_the_distance_is_known() -> None:
-    """The best denoiser of x ~ N(0, 1) leaves x s / sqrt(1 + s^2), once it is scaled, where there is no noise."""
+    """The best denoiser of x ~ N(0, 1) moves x by x s^2 / (1 + s^2), which is the unit: x^2 at each strength."""
     draw = torch.Generator().manual_seed(1)
     network = trained(torch.randn(4000, 1, generator=draw), torch.empty(4000, 0), [])
     x = torch.linspace(-2.0, 2.0, 9)[:, None]
-    strengths = torch.logspace(torch.log10(torch.tensor(0.5)), 1, 4)
-    expected = (strengths.square() / (1 + strengths.square())).mean() * x.square()
-    torch.testing.assert_close(network(x, torch.empty(9, 0)), expected, atol=0.12, rtol=0.12)
+    torch.testing.assert_close(network(x, torch.empty(9, 0)), x.square(), atol=0.25, rtol=0.25)
 
 
 def test_rows_whose_columns_do_not_go_together_are_strange() -> None:
@@ -38,7 +36,7 @@ def test_rows_whose_columns_do_not_go_together_are_strange() -> None:
     network = trained(torch.cat([one, one], 1), torch.empty(4000, 0), [], steps=600)
     together, apart = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, -1.0]])
     nothing = torch.empty(1, 0)
-    assert network(apart, nothing).mean() > 1.5 * network(together, nothing).mean()
+    assert network(apart, nothing).mean() > 3 * network(together, nothing).mean()
 
 
 def test_a_rare_category_is_strange_and_told_by_its_own_column() -> None:

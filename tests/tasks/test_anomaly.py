@@ -256,4 +256,10 @@ class TestSeries:
         shown = series_run.results["figures"]["anomalies"]["strangest"][0]
         assert shown["names"] == ["one", "two"]
         assert np.shape(shown["series"]) == np.shape(shown["expected"]) == (2, 20)
-        assert len(shown["strangeness"]) == 20
+        assert np.shape(shown["strangeness"]) == (2, 20)
+
+    def test_windows_that_are_drawn_share_no_points(self, series_run: Any) -> None:
+        rows = series_run.results["figures"]["anomalies"]["strangest"]
+        first = sorted(row["points"][0] for row in rows)
+        assert len(first) > 1
+        assert min(np.diff(first)) >= 20

@@ -2,7 +2,8 @@
 
 What the best denoiser changes is the gradient of the logarithm of the density of the noisy rows, times the variance of
 the noise: nothing on a peak, much beside it. Weak noise sees how columns hang together, strong noise how far out each
-of them is; the mean over strengths sees both.
+of them is. The mean over strengths sees both, for what each would change is told in units of what it changes about
+standard normal numbers.
 
 Sources: Vincent 2011 (denoising and the gradient of the density); Mahmood et al. 2021, arXiv:2010.13132 (its norms at
 many strengths as a sign of strangeness); Karras et al. 2022, arXiv:2206.00364, table 1 (inputs and targets scaled).
@@ -25,7 +26,8 @@ class TableDenoiser(nn.Module):
     """How strange each column of a row is, by what denoisers of many strengths would change about it.
 
     Numbers should have a variance of about 1. While training, each row meets noise of one random strength, and its
-    distances are errors of denoising; in evaluation there is no noise, and they are means over all strengths.
+    distances are errors of denoising, from 0 to about 1; in evaluation there is no noise, and they are means over all
+    strengths, about 1 for standard normal numbers that have nothing to do with each other.
 
     Args:
         number_features: columns of numbers; may be 0.
@@ -33,7 +35,8 @@ class TableDenoiser(nn.Module):
         out_features: not used; all families are built alike.
         hidden_sizes: outputs of each hidden layer.
         activation: a name from `ACTIVATIONS`.
-        weakest: standard deviation of the weakest noise.
+        weakest: standard deviation of the weakest noise. Stronger, it sees less of how columns hang together, and
+            groups of strange rows among the training rows are less learned by heart.
         strongest: that of the strongest.
         strengths: from weakest to strongest, evenly in their logarithms, those that evaluation takes.
         initialization: a name from `INITIALIZATIONS`.
@@ -52,7 +55,7 @@ class TableDenoiser(nn.Module):
         bins: Sequence[Tensor] | None = None,
         hidden_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
-        weakest: float = 0.5,
+        weakest: float = 0.4,
         strongest: float = 10.0,
         strengths: int = 8,
         initialization: str = "default",
@@ -102,7 +105,8 @@ class TableDenoiser(nn.Module):
         wrong = [
             F.cross_entropy(each, code, reduction="none")[:, None] for each, code in zip(logits, codes, strict=True)
         ]
-        return torch.cat([(guessed - goal).square(), *wrong], 1)
+        unit = 1.0 if noise else strength.square() / total.square()
+        return torch.cat([(guessed - goal).square() / unit, *wrong], 1)
 
 
 class MeanOverStrengths(nn.Module):

@@ -18,6 +18,7 @@ from sounding import __version__
 from sounding.data.schema import Field, Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
+from sounding.data.windows import FIRST_POINT
 from sounding.kinds import Image, Number, Subwords, Text
 from sounding.tasks import Predictions, Thumbnail
 from sounding.tasks.prepare import Prepared
@@ -84,7 +85,7 @@ def gather(
         ],
         "best_epoch": None if history.best is None else history.best + 1,
         "ending": history.ending,
-        "figures": task.draw(network, prepared.inputs_of(split.test), test, truth["test"], labels),
+        "figures": _placed(prepared, task.draw(network, prepared.inputs_of(split.test), test, truth["test"], labels)),
         "examples": wrong_examples(prepared, test),
         "network_summary": network_summary(network),
         "environment": environment,
@@ -94,6 +95,20 @@ def gather(
     }
     values: dict[str, Any] = plain(results)
     return values
+
+
+def _placed(prepared: Prepared, drawn: dict[str, Any]) -> dict[str, Any]:
+    """The same, and for each strange row where it came from and what is in the columns that are named."""
+    table, schema = prepared.table, prepared.schema
+    for one in drawn.get("anomalies", {}).get("strangest", []):
+        row = int(prepared.split.test[one["row"]])
+        file, line = table.where(row)
+        cells = {name: _cell(schema[name], table, row) for name, _ in one.get("columns", [])}
+        one |= {"place": row, "file": file, "line": line, "cells": cells}
+        if window := prepared.recipe.data.window:
+            first = table.data[FIRST_POINT][row].as_py()
+            one["points"] = [first, first + window - 1]
+    return drawn
 
 
 def data_overview(table: Table, schema: Schema, split: Split) -> dict[str, Any]:

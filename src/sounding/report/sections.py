@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sounding.report import figures, words
+from sounding.report.anomalies import anomalies
 from sounding.report.figures import Event, Line, Measured
 from sounding.report.imagined import imagined
 from sounding.report.svg import PERCENT, evenly
@@ -596,6 +597,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),
     "imagined": ("Codes", imagined),
+    "anomalies": ("Strange rows", anomalies),
     "errors": ("Mistakes", errors),
     "calibration": ("Calibration", calibration),
     "examples": ("Most wrong", examples),

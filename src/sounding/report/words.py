@@ -34,10 +34,17 @@ METRICS = {
     "wer": "word error rate",
     "cer": "character error rate",
     "mase": "mean absolute scaled error",
+    "false_alarm_rate": "false alarms among normal rows",
+    "recall": "anomalies found (recall)",
+    "precision": "anomalies among the alarms (precision)",
+    "alarm_rate": "rows called anomalies",
 }
 """What a metric is called in prose; one that is not here is called by its name, without underscores."""
 
-PERCENTAGES = {"accuracy", "balanced_accuracy", "calibration_error", "wer", "cer"}
+PERCENTAGES = {
+    *("accuracy", "balanced_accuracy", "calibration_error", "wer", "cer"),
+    *("false_alarm_rate", "recall", "precision", "alarm_rate"),
+}
 """Metrics that people read in percent."""
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

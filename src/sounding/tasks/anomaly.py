@@ -25,8 +25,12 @@ from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
 
 NORMAL = ("0", "normal", "inlier", "good", "ok", "false", "no", "negative", "benign", "none")
 """Labels that mean that a row is normal, in small letters; the first that occurs counts."""
+WEAKEST_AMONG = 1.0
+"""Standard deviation of the weakest noise of a denoiser, where there may be anomalies among the training rows."""
 MOST_NAMED = 3
 """Columns that are named for a row."""
+MOST_EXPLAINED = 5
+"""Columns that are shown for a row in a report."""
 MOST_SHOWN = 12
 """Strange rows that a report draws."""
 BARS = 40
@@ -108,13 +112,14 @@ class Anomaly(Task):
             DataError: if no training or validation row is left.
         """
         if not schema.targets:
-            return split, {}, []
-        words, follows = schema.targets[0].column(table).words, dict[str, Any]()
+            return split, _among(schema, recipe), []
+        words = schema.targets[0].column(table).words
         normal = _normal_labels(words, recipe)
         strange = ~_is_in(words, normal)
         quoted = " or ".join(f'"{label}"' for label in normal)
         column = schema.targets[0].name
         lines = [f'{strange.sum():,} of {len(table):,} rows are known anomalies: their "{column}" is not {quoted}']
+        follows: dict[str, Any] = {"anomaly.normal": normal}
         if recipe.anomaly.known == "leave_out":
             parts = {name: rows[~strange[rows]] for name, rows in split.parts.items() if name != "test"}
             kept_out = np.concatenate([rows[strange[rows]] for name, rows in split.parts.items() if name != "test"])
@@ -129,6 +134,7 @@ class Anomaly(Task):
                 + " (anomaly.known=train learns from them as from all others)"
             )
         else:
+            follows |= _among(schema, recipe)
             lines.append("the network learns from them as from all others: anomaly.known is train")
         if not len(split.train) or not len(split.validation):
             raise DataError(
@@ -136,7 +142,7 @@ class Anomaly(Task):
                 f"see anomaly.normal, which is {quoted}, and data.validation",
                 file=table.name,
             )
-        return split, {**follows, "anomaly.normal": normal}, lines
+        return split, follows, lines
 
     def learns_from(self, truth: np.ndarray) -> np.ndarray:
         """All rows but known anomalies, where these are left out."""
@@ -366,6 +372,8 @@ class Anomaly(Task):
 
     def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
         """Scores of normal and strange rows, the threshold, and how sure it is."""
+        if not len(predictions):
+            return {}
         scores = predictions.values[:, 0]
         groups = {"anomalies": truth == 1, "normal rows": truth == 0, "rows": truth == -1}
         low, high = (float(np.log10(np.maximum(bound, 1e-12))) for bound in (scores.min(), scores.max()))
@@ -397,7 +405,9 @@ class Anomaly(Task):
         """The same, and the strangest rows with what made them so: columns, a map of pixels, or a line of points."""
         assert isinstance(predictions, AnomalyPredictions)
         drawn = self.figures(predictions, truth)
-        order = np.argsort(-predictions.values[:, 0], kind="stable")[:MOST_SHOWN]
+        if not drawn:
+            return {}
+        order = self._apart(np.argsort(-predictions.values[:, 0], kind="stable"))[:MOST_SHOWN]
         rows = [
             {
                 "row": int(row),
@@ -411,12 +421,24 @@ class Anomaly(Task):
         drawn["anomalies"]["strangest"] = rows
         return drawn
 
+    def _apart(self, order: np.ndarray) -> list[int]:
+        """The rows in this order; of windows that share points, the first alone."""
+        if not self.data.window:
+            return [int(row) for row in order]
+        free, chosen = np.ones(len(order), dtype=bool), []
+        reach = (self.data.window - 1) // self.data.stride
+        for row in order:
+            if free[row]:
+                chosen.append(int(row))
+                free[max(row - reach, 0) : row + reach + 1] = False
+        return chosen
+
     def _shown(
         self, network: nn.Module, inputs: tuple[Tensor, ...], predictions: AnomalyPredictions, row: int
     ) -> dict[str, Any]:
         if self.columns:
             excess = self.excess(predictions)[row]
-            shown = np.argsort(-excess, kind="stable")[:8]
+            shown = np.argsort(-excess, kind="stable")[:MOST_EXPLAINED]
             names = list(self.columns)
             return {"columns": [[names[at], float(excess[at])] for at in shown if excess[at] > 0]}
         block = next(iter(self.blocks.values()))
@@ -444,8 +466,16 @@ class Anomaly(Task):
             "names": self._channels,
             "series": (inputs[0][0].numpy() * std + mean).tolist(),
             "expected": (values * std + mean).tolist(),
-            "strangeness": errors.reshape(values.shape).mean(0).tolist(),
+            "strangeness": errors.reshape(values.shape).tolist(),
         }
+
+
+def _among(schema: Schema, recipe: Recipe) -> dict[str, Any]:
+    """Settings for anomalies among the training rows: weak noise would learn groups of them by heart."""
+    table = not {"image", "series", "text"} & {one.kind for one in schema.inputs}
+    if not table or recipe.network.name not in ("auto", "denoiser"):
+        return {}
+    return {"network.options": {"weakest": WEAKEST_AMONG, **recipe.network.options}}
 
 
 def _columns(schema: Schema) -> dict[str, int]:
