@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import r2_score
 
 from sounding import check, fit, load
+from sounding.errors import RecipeError
 from sounding.networks import Reconstruction
 from sounding.tasks import Compressed, Compression, arrange
 from sounding.tasks.prepare import prepare
@@ -198,6 +199,11 @@ def test_some_rows_of_what_was_predicted() -> None:
     some = all_rows.take(np.array([3, 1]))
     assert some.values.tolist() == [3.0, 1.0]
     assert some.codes.tolist() == [[6.0, 7.0], [2.0, 3.0]]
+
+
+def test_a_code_has_a_number_at_least() -> None:
+    with pytest.raises(RecipeError, match=r"network.code_size is 0; give 1 or more"):
+        prepare(pictures(), {**SETTINGS, "network.code_size": 0})
 
 
 def test_nothing_but_inputs_is_needed(columns: Any) -> None:

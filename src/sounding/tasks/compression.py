@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sounding.data.schema import Schema
 from sounding.data.table import Table
+from sounding.errors import RecipeError
 from sounding.kinds import Block, Category, Encoded, Number
 from sounding.networks import Autoencoder, Reconstruction, VariationalAutoencoder, reconstruction_errors
 from sounding.randomness import draw_seed, generator
@@ -86,7 +87,13 @@ class Compression(Task):
 
     @classmethod
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
-        """The size of the code is the network's `code_size`."""
+        """The size of the code is the network's `code_size`.
+
+        Raises:
+            RecipeError: if that is less than 1.
+        """
+        if recipe.network.code_size < 1:
+            raise RecipeError(f"network.code_size is {recipe.network.code_size}", "give 1 or more numbers for each row")
         return cls(schema, recipe.network.code_size)
 
     def encode_target(self, table: Table, encoded: Encoded) -> np.ndarray:
