@@ -8,6 +8,8 @@ from programs import alarms, blobs
 from torch import nn
 from torch.nn import functional as F
 
+from sounding.networks import Standardize, picture_variational_autoencoder, reconstruction_errors
+from sounding.tasks.build import StandardizedAutoencoder
 from sounding.watching import Watch, watch
 
 
@@ -73,3 +75,22 @@ def test_a_plain_autoencoder_is_silent():
             F.mse_loss(model(batch), batch).backward()
             optimizer.step()
     assert "vae_collapse" not in [finding.rule for finding in w.findings]
+
+
+@pytest.mark.parametrize(("beta", "found"), [(100.0, True), (1.0, False)])
+def test_a_module_that_tells_its_posterior_is_asked(beta, found):
+    """In a model that takes bytes and standardises them first."""
+    torch.manual_seed(0)
+    inner = picture_variational_autoencoder(1, 4, picture_size=(4, 4), hidden_sizes=[32], beta=beta, warmup=0)
+    model = StandardizedAutoencoder(Standardize([0.5], [0.2]), inner)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    x, _ = blobs(512, classes=6, features=16)
+    x = (x / x.std() * 50 + 128).clamp(0, 255).to(torch.uint8).view(-1, 1, 4, 4)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(400):
+            batch = x[torch.randint(0, 512, (64,))]
+            optimizer.zero_grad()
+            values, _, penalty = model(batch)
+            (reconstruction_errors(values, (model.standardize(batch),)).mean() + penalty.mean()).backward()
+            optimizer.step()
+    assert ("vae_collapse" in [finding.rule for finding in w.findings]) is found

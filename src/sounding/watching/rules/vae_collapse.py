@@ -43,7 +43,7 @@ class VaeCollapse(Rule):
     """The posterior of the latent variables has collapsed to the prior, and the decoder does without them.
 
     A model is taken for a variational autoencoder where it puts out two tensors of one shape (B, d) beside one of the
-    size of its input.
+    size of its input; or where it, or a module in it, has a method `posterior` that gives these two.
 
     Trigger: after a hundred steps, in three measurements in a row, less than a tenth of the latent variables are
     active (the variance of their mean over examples is above 0.01) and the divergence from the prior is all but zero.
@@ -108,15 +108,22 @@ def _look(seen: Seen, model: nn.Module) -> _Look | None:
     for module in model.modules():
         if isinstance(module, (_BatchNorm, _DropoutNd)):
             module.eval()
+    knows: Any = next((module for module in model.modules() if callable(getattr(module, "posterior", None))), None)
+    heard: list[tuple[Any, Any, Any]] = []
+    (knows or model).register_forward_hook(lambda _, *came: heard.append(came), with_kwargs=True)  # (inputs, outputs)
     args, kwargs = call
     with apart(), torch.no_grad():
-        first, second = (tree_flatten(model(*args, **kwargs))[0] for _ in range(2))
+        for _ in range(2):
+            model(*args, **kwargs)
+        args, kwargs, _ = heard[0]
+        said = None if knows is None else knows.posterior(*args, **kwargs)
+    first, second = (tree_flatten(outputs)[0] for *_, outputs in heard[:2])
     inputs = next((one for one in tree_flatten((args, kwargs))[0] if _is_batch(one)), None)
     if inputs is None:
         return None
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if _is_batch(a) and len(a) == len(inputs)]
     rebuilt = next((pair for pair in pairs if pair[0].numel() == inputs.numel()), None)
-    latent = _latent([a for a, _ in pairs if a.ndim == 2 and a.numel() != inputs.numel()])
+    latent = said or _latent([a for a, _ in pairs if a.ndim == 2 and a.numel() != inputs.numel()])
     if rebuilt is None or latent is None:
         return None
     active = max(float((one.var(0) > ACTIVE).float().mean()) for one in latent)
