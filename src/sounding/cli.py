@@ -101,8 +101,17 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from sounding.run import load, write_table
+    from sounding.run import load, write_samples, write_table
 
+    if (options.source is None) == (options.count is None):
+        raise UserError("predict takes rows, or makes some up", "give a SOURCE, or --count N for so many samples")
+    if options.count is not None:
+        run = load(options.run)
+        samples = run.sample(options.count, seed=options.seed, label=options.label)
+        write_samples(run, samples, options.out)
+        if options.out and not options.quiet:
+            print(f"{len(samples)} samples: {options.out}", file=sys.stderr)
+        return
     predictions, findings = load(options.run).predict_table(options.source)
     for finding in findings:
         print(printable(f"{finding.severity}: {finding.title}"), file=sys.stderr)
@@ -289,10 +298,18 @@ def _parser() -> argparse.ArgumentParser:
     resume = command("resume", _resume, "go on with an interrupted run")
     resume.add_argument("run", metavar="RUN")
 
-    predict = command("predict", _predict, "predictions for new rows, as CSV or Parquet")
+    predict = command("predict", _predict, "predictions for new rows, or samples, as CSV or Parquet")
     predict.add_argument("run", metavar="RUN")
-    predict.add_argument("source", metavar="SOURCE")
+    predict.add_argument("source", metavar="SOURCE", nargs="?")
     predict.add_argument("--out", metavar="FILE", help=".csv or .parquet (default: CSV on standard output)")
+    predict.add_argument(
+        "--count",
+        metavar="N",
+        type=int,
+        help="instead of SOURCE: so many samples of a model that makes some up; pictures go into the folder --out",
+    )
+    predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples")
+    predict.add_argument("--class", metavar="NAME", dest="label", help="which all samples are to have")
 
     evaluate = command("evaluate", _evaluate, "metrics on labelled rows")
     evaluate.add_argument("run", metavar="RUN")

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from sounding.errors import InterruptedRunError, UserError
 from sounding.finding import Finding
 from sounding.recipe import Recipe
 from sounding.report import card, write_report
-from sounding.report.contents import gather
+from sounding.report.contents import gather, plain
 from sounding.run import Events, FolderLock, Run, environment, write_text
-from sounding.tasks import carrying, pretrained
+from sounding.tasks import Task, carrying, pretrained
 from sounding.tasks.prepare import Prepared, prepare
-from sounding.training import Trainer
+from sounding.training import EpochRecord, Player, StepRecord, Trainer
 from sounding.training.checkpoint import write_folder
 from sounding.training.distributed import Processes, join, launch, restarted
 from sounding.training.healing import FOLDER, Records, Training, begin, heal, refuse_to_heal, remedied_by
 from sounding.training.machine import find_device
+from sounding.training.restoring import evaluating
 from sounding.training.speed import speed_of
 from sounding.trust.baseline import compare, verdict
 
@@ -181,11 +183,13 @@ def _train(
         events.append("finding", **finding.to_json())
 
     network = prepared.network()
+    players = task.players(network, recipe.training)
     batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
-    shown: dict[str, Any] = {"onlookers": [events.record], "say": say, "progress": progress}
-    trainer = _trainer(prepared, network, folder, **shown)
+    onlookers = [events.record, Snapshots(task, network, players, events)]
+    shown: dict[str, Any] = {"onlookers": onlookers, "say": say, "progress": progress}
+    trainer = _trainer(prepared, network, folder, players, **shown)
     if recipe.training.heal:
-        refuse_to_heal(own=False, rows=len(split.validation), processes=trainer.processes.count)
+        refuse_to_heal(own=players is not None, rows=len(split.validation), processes=trainer.processes.count)
     if trainer.processes.count > 1:
         prepared.decisions.append(f"{trainer.processes.count} processes train it, each on its share of every batch")
         say(prepared.decisions[-1])
@@ -233,10 +237,11 @@ def _train(
     judgement = verdict(task, predictions["test"], target[split.test], baselines)
 
     results = gather(prepared, network, history, predictions, baselines, judgement, run=folder, environment=facts)
-    if task.players(network, recipe.training) is None:
+    if players is None:
         speed = speed_of(network, task.loss, batches, history, recipe.training)
         results["speed"] = {"operations_per_second": speed.reached, "peak": speed.peak, "fraction": speed.fraction}
     results["flow"] = flow
+    results["snapshots"] = list({event["epoch"]: event for event in events if event["kind"] == "snapshot"}.values())
     results["seconds"] = round(time.perf_counter() - started, 2)
     _ship(prepared, network, results, folder / "model")
     write_text(folder / "results.json", json.dumps(results))
@@ -246,11 +251,12 @@ def _train(
     return Run(folder)
 
 
-def _trainer(prepared: Prepared, network: nn.Module, folder: Path, **options: Any) -> Trainer:
+def _trainer(
+    prepared: Prepared, network: nn.Module, folder: Path, players: Sequence[Player] | None, **options: Any
+) -> Trainer:
     recipe, task = prepared.recipe, prepared.task
-    players = task.players(network, recipe.training)
     return Trainer(
-        network if players is None else None,
+        network,
         players=players,
         loss=task.loss,
         units=lambda batch: float(len(batch.rows)),  # the losses of tasks are means over rows, whatever these weigh
@@ -263,6 +269,24 @@ def _trainer(prepared: Prepared, network: nn.Module, folder: Path, **options: An
     )
 
 
+class Snapshots:
+    """What a task shows of its network after epochs 1, 2, 4, 8, ...: written as events, with the weights to keep."""
+
+    def __init__(self, task: Task, network: nn.Module, players: Sequence[Player] | None, events: Events) -> None:
+        self.task, self.network, self.players, self.events = task, network, players or (), events
+
+    def __call__(self, record: StepRecord | EpochRecord) -> None:
+        """An onlooker for the trainer."""
+        if not isinstance(record, EpochRecord) or record.epoch & (record.epoch + 1):
+            return
+        with evaluating(self.network), ExitStack() as stack:
+            for player in self.players:
+                if player.average is not None:
+                    stack.enter_context(player.average.applied_to(player.network))
+            if (shown := self.task.snapshot(self.network)) is not None:
+                self.events.append("snapshot", epoch=record.epoch + 1, **plain(shown))
+
+
 def _healed(prepared: Prepared, folder: Path, events: Events, *, resuming: bool, **shown: Any) -> Training:
     """Train, and again with remedies of what was found, those that need another network included."""
     records = Records(_records_of(folder), resume=resuming)
@@ -271,7 +295,7 @@ def _healed(prepared: Prepared, folder: Path, events: Events, *, resuming: bool,
 
     def train(recipe: Recipe) -> Training:
         changed = prepared.by(recipe)
-        trainer = _trainer(changed, changed.network(), folder, **shown)
+        trainer = _trainer(changed, changed.network(), folder, None, **shown)
         done = trainer.attempt(changed.batches(split.train, training=True), changed.batches(split.validation))
         for finding in done.findings:
             events.append("finding", **finding.to_json())
@@ -293,7 +317,9 @@ def _records_of(folder: Path) -> Path:
 def _follow(prepared: Prepared, folder: Path, *, resuming: bool) -> Run:
     """What every process but the first does: train on its share, and wait for what the first makes of the run."""
     split = prepared.split
-    trainer = _trainer(prepared, prepared.network(), folder, progress=False)
+    network = prepared.network()
+    players = prepared.task.players(network, prepared.recipe.training)
+    trainer = _trainer(prepared, network, folder, players, progress=False)
     batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
     trainer.fit(batches, validation=validation, resume=resuming)
     trainer.processes.wait()

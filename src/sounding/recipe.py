@@ -250,6 +250,21 @@ class AnomalyRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class GenerationRecipe:
+    """The game of generator and discriminator, in the task `generation` alone."""
+
+    loss: Literal["relativistic", "non_saturating", "hinge", "wasserstein"] = "relativistic"
+    """Of both players; see `tasks/adversarial_losses.py`."""
+    penalty: float = 1.0
+    """Weight of what the slope of the discriminator costs: R1 + R2, or the gradient penalty of `wasserstein`, for which
+    10 is usual; 0 leaves it out."""
+    penalised: float = 1.0
+    """Fraction of the rows of a batch on which that slope is measured: each row costs as much time as all else."""
+    discriminator_rate: float = 1.0
+    """Factor of the learning rate for the discriminator: two time scales, where it is not 1."""
+
+
+@dataclass(kw_only=True, slots=True)
 class EvaluationRecipe:
     """How the result is measured."""
 
@@ -286,6 +301,7 @@ class Recipe:
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     anomaly: AnomalyRecipe = field(default_factory=AnomalyRecipe)
+    generation: GenerationRecipe = field(default_factory=GenerationRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:
@@ -471,10 +487,35 @@ def for_anomaly(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_generation(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for a generator and a discriminator: a number of steps rather than of passes.
+
+    Adam without momentum, and the average of the generator's weights: Huang et al. 2024, arXiv:2501.05441, appendix.
+    """
+    pictures = "pictures" in forms
+    batch_size, steps = (64, 24_000) if pictures else (256, 3_000)
+    return {
+        "training.epochs": min(max(round(steps * batch_size / rows), 1), 10_000),
+        "training.batch_size": batch_size,
+        "training.patience": 0,
+        "training.optimizer.name": "adam",
+        "training.optimizer.lr": 1e-3,
+        "training.optimizer.weight_decay": 0.0,
+        "training.optimizer.options": {"betas": [0.0, 0.99]},
+        "training.schedule": "cosine",
+        "training.clip_norm": 0.0,
+        "training.averaging": "ema",
+        "training.average_decay": 0.999,
+        "generation.penalty": 1.0 if pictures else 0.02,
+        "generation.penalised": 0.25 if pictures else 1.0,
+    }
+
+
 FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "compression": for_compression,
     "anomaly": for_anomaly,
     "pretraining": for_pretraining,
+    "generation": for_generation,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

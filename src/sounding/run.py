@@ -23,10 +23,12 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image as Picture
 from safetensors.torch import load as parse_tensors
 from torch import nn
 
@@ -35,10 +37,11 @@ from sounding.data.schema import Schema
 from sounding.data.sources import read_source
 from sounding.data.table import Table
 from sounding.data.windows import FIRST_POINT, cut
-from sounding.errors import DamagedError, RecipeError, UserError
+from sounding.errors import DamagedError, RecipeError, UserError, nearest
 from sounding.finding import Finding
 from sounding.recipe import Recipe
 from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
+from sounding.tasks.samples import Samples, columns_of, draw_samples
 from sounding.training import EpochRecord, StepRecord
 from sounding.training.checkpoint import verify_manifest
 
@@ -152,6 +155,22 @@ class Run:
             columns = self.task.to_point_columns(predictions, first, int(first[-1]) + self.recipe.data.window)
         return pa.table(columns), findings
 
+    def sample(self, count: int, *, seed: int = 0, label: str | None = None) -> Samples:
+        """So many new examples from a model that makes some up; the same seed gives the same, and the first of more.
+
+        label: the class that all of them are to have, for a model that was trained with a target.
+
+        Raises:
+            UserError: if the model makes nothing up, knows no classes, or not this one.
+        """
+        code = None
+        if label is not None:
+            classes = getattr(self.task, "classes", ())
+            if label not in classes:
+                raise UserError(f'there is no class "{label}"', nearest(label, classes))
+            code = classes.index(label)
+        return draw_samples(self.schema, self.network, count, seed, code)
+
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""
         table = self._read(source)
@@ -220,6 +239,29 @@ def write_table(table: pa.Table, path: str | None) -> None:
         pyarrow.csv.write_csv(table, path)
     else:
         raise RecipeError(f'the ending of "{path}" is not known', "write to a .csv or a .parquet file")
+
+
+def write_samples(run: Run, samples: Samples, path: str | None) -> None:
+    """Write samples as a table, or pictures as PNGs into a folder, in one for each class where there are some.
+
+    path: a .csv, a .parquet, or a folder for pictures; none writes CSV to standard output.
+
+    Raises:
+        RecipeError: for an ending that is not known, or a folder that is not empty.
+    """
+    if samples.made.ndim != 4 or path is None or Path(path).suffix:
+        write_table(pa.table(columns_of(run.schema, samples)), path)
+        return
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise RecipeError("this folder is not empty", "give another --out", file=folder)
+    names = [quote(label, safe=" ") for label in samples.labels(run.schema)]
+    for number, picture in enumerate(samples.made):
+        place = folder / names[number].replace(".", "%2E") if names else folder
+        place.mkdir(exist_ok=True)
+        pixels = picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
+        Picture.fromarray(pixels).save(place / f"{number:05d}.png")
 
 
 def environment(fingerprint: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every network in the registry promises."""
+"""What every network in the registry promises; those that make inputs up have a file of their own."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def loss_of(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor
     return nn.functional.cross_entropy(network(*inputs).reshape(-1, OUT), target)
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=[name for name, family in NETWORKS.items() if family.answers != "samples"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

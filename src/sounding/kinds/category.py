@@ -128,6 +128,10 @@ class Category(Kind):
         """The labels of codes: an array of str."""
         return np.asarray(np.array(self.classes, dtype=object)[codes])
 
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """The values of codes as an input, an array of str; none where it is missing, rare or unseen."""
+        return np.asarray(np.array([None, *self.classes], dtype=object)[codes])
+
     def block(self, column: str) -> Block:
         """One more code than there are classes."""
         return Block("categories", self.form, (column,), cardinalities=(len(self.classes) + 1,))

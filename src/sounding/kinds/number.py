@@ -182,6 +182,19 @@ class Number(Kind):
         """The inverse of `encode_target`: standardised values in the user's units, float64."""
         return np.asarray(values, dtype=np.float64) * self.std + self.mean
 
+    def decode(self, encoded: np.ndarray) -> np.ndarray:
+        """The inverse of `encode`, (N,) float64: NaN where it is rather missing than not; whole numbers stay whole."""
+        scores, (knots, at) = np.asarray(encoded[:, 0], dtype=np.float64), self._map
+        if not len(knots):
+            return np.full(len(scores), np.nan)
+        values = np.interp(scores, at, knots)
+        if len(knots) > 1:  # beyond the ends it went on in a straight line, for at most one unit
+            beyond = np.clip(scores - np.clip(scores, at[0], at[-1]), -1.0, 1.0)
+            values += beyond / (at[-1] - at[0]) * (knots[-1] - knots[0])
+        if (np.rint(knots) == knots).all():
+            values = np.rint(values)
+        return np.where(encoded[:, 1] > 0.5, np.nan, values) if self.missing else values
+
     @classmethod
     def fit_target(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
         """As `fit`, for a column to predict.

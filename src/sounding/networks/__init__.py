@@ -14,6 +14,7 @@ from typing import Any, Literal
 from torch import nn
 
 from sounding.networks.activations import ACTIVATIONS, build_activation
+from sounding.networks.adversarial import AdversarialNetwork, picture_adversarial, tabular_adversarial
 from sounding.networks.autoencoder import (
     Autoencoder,
     Reconstruction,
@@ -56,6 +57,7 @@ __all__ = [
     "NETWORKS",
     "NORMALIZATIONS",
     "PRETRAINED",
+    "AdversarialNetwork",
     "Autoencoder",
     "BagOfPhrases",
     "CompositeNetwork",
@@ -96,6 +98,7 @@ __all__ = [
     "initialize",
     "initialize_from_data",
     "nt_xent",
+    "picture_adversarial",
     "picture_autoencoder",
     "picture_one_class",
     "picture_variational_autoencoder",
@@ -109,6 +112,7 @@ __all__ = [
     "table_autoencoder",
     "table_one_class",
     "table_variational_autoencoder",
+    "tabular_adversarial",
 ]
 
 
@@ -139,11 +143,13 @@ class Family:
         reconstruction  a `Reconstruction` of the inputs from a code of `out_features` numbers
         distances       (B, out_features), squared, from what is usual; their mean is what is trained for
         strangeness     (B, features): how unusual each number and category of a table is; its mean, too
+        samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
+                        with noise and classes
     """
 
     build: Callable[..., nn.Module]
     takes: Literal["table", "pictures", "tokens", "series"]
-    answers: Literal["logits", "reconstruction", "distances", "strangeness"] = "logits"
+    answers: Literal["logits", "reconstruction", "distances", "strangeness", "samples"] = "logits"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -159,6 +165,8 @@ class Family:
 NETWORKS: dict[str, Family] = {
     "feedforward": Family(TabularFeedForward, "table"),
     "ensemble": Family(TabularEnsemble, "table"),
+    "tabular_adversarial": Family(tabular_adversarial, "table", "samples"),
+    "picture_adversarial": Family(picture_adversarial, "pictures", "samples"),
     "picture_feedforward": Family(PictureFeedForward, "pictures"),
     "convolutional": Family(ConvolutionalNetwork, "pictures"),
     "resnet": Family(ResNet, "pictures"),

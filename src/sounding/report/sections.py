@@ -15,6 +15,7 @@ from typing import Any
 from sounding.report import figures, words
 from sounding.report.anomalies import anomalies
 from sounding.report.figures import Event, Line, Measured
+from sounding.report.generated import generated
 from sounding.report.imagined import imagined
 from sounding.report.svg import PERCENT, evenly
 
@@ -594,6 +595,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "verdict": ("Verdict", verdict),
     "findings": ("Findings", findings),
     "data": ("Data", data),
+    "generated": ("Made up", generated),
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),
     "imagined": ("Codes", imagined),

@@ -33,10 +33,11 @@ METRICS = {
     "bleu": "BLEU",
     "wer": "word error rate",
     "cer": "character error rate",
+    "precision": "precision",
+    "recall": "recall",
+    "frechet_distance": "Fréchet distance",
     "mase": "mean absolute scaled error",
     "false_alarm_rate": "false alarms among normal rows",
-    "recall": "anomalies found (recall)",
-    "precision": "anomalies among the alarms (precision)",
     "alarm_rate": "rows called anomalies",
 }
 """What a metric is called in prose; one that is not here is called by its name, without underscores."""

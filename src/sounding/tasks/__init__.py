@@ -8,6 +8,7 @@ from sounding.tasks.anomaly import Anomaly
 from sounding.tasks.build import arrange, build_network, choose_network
 from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
+from sounding.tasks.generation import Generation
 from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.pretraining import Features, Pretraining
 from sounding.tasks.regression import Regression
@@ -20,6 +21,7 @@ __all__ = [
     "Compressed",
     "Compression",
     "Features",
+    "Generation",
     "Multilabel",
     "Predictions",
     "Pretraining",
@@ -40,6 +42,7 @@ TASKS: dict[str, type[Task]] = {
     "compression": Compression,
     "anomaly": Anomaly,
     "pretraining": Pretraining,
+    "generation": Generation,
 }
 """Every task by the name that recipes use."""
 

@@ -26,6 +26,8 @@ DEFAULTS = {
     ),
     ("strangeness", "table"): ("denoiser", "a denoiser at many strengths of noise, which measured best on tables"),
     ("reconstruction", "series"): ("series_autoencoder", "convolutions over time to a code and back"),
+    ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
+    ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),
 }
 """For what is asked of a network, and each form of input, the network that `auto` means, and why."""
 

@@ -233,6 +233,13 @@ class Task(ABC):
         """
         return self.figures(predictions, truth)
 
+    def snapshot(self, network: nn.Module) -> dict[str, Any] | None:
+        """What a report shows of the network as it is after some epochs, as in `draw`; none for nothing.
+
+        It must not draw from torch's default generator, nor change the network.
+        """
+        return None
+
     def metrics(
         self, predictions: Predictions, truth: np.ndarray, weight: np.ndarray | None = None
     ) -> dict[str, float]:

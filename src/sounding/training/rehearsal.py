@@ -46,6 +46,11 @@ def undone(network: nn.Module, players: Sequence[Player]) -> Iterator[None]:
     weights = copied(network)
     optimizers = [copy.deepcopy(player.optimizer.state_dict()) for player in players]
     norms = [list(player.clipping.recent) if player.clipping else [] for player in players]
+    averages = [
+        (average, {name: tensor.clone() for name, tensor in average.tensors().items()}, average.values())
+        for player in players
+        if (average := player.average) is not None
+    ]
     try:
         yield
     finally:
@@ -56,6 +61,8 @@ def undone(network: nn.Module, players: Sequence[Player]) -> Iterator[None]:
                 player.clipping.recent[:] = recent
             for parameter in player.network.parameters():
                 parameter.grad = None
+        for average, tensors, values in averages:
+            average.restore(tensors, values)
 
 
 # How to use the machine.
@@ -69,24 +76,26 @@ def rehearsed_plan(
     device: torch.device,
     *,
     precisions: Sequence[str],
-    own_players: bool,
+    players: bool,
+    own_losses: bool,
     own_optimizer: bool,
 ) -> Plan:
     """The plan by which this network trains on these batches, from trials of the ways there are.
 
     precisions:    what may be chosen.
-    own_players:   whether losses and optimizers are the user's: how these compute is not ours to change.
+    players:       whether there are several, whose optimizers are built already and whose steps are not compiled.
+    own_losses:    whether their losses are the user's: how these compute is not ours to change.
     own_optimizer: whether the optimizer is.
     """
     inputs = next(batches.epoch(0)).inputs
     cores = os.cpu_count() or 1
     plain = Way(threads=recipe.threads or torch.get_num_threads())
-    attention = device.type == "cpu" and not own_players and attends(trial, plain, device)
+    attention = device.type == "cpu" and not players and attends(trial, plain, device)
     ways = candidates(
         plain,
-        precisions=() if own_players else precisions,
+        precisions=() if own_losses else precisions,
         threads=(1, cores) if device.type == "cpu" and not recipe.threads else (),
-        pictures=not own_players and any(x.ndim == 4 for x in inputs),
+        pictures=not own_losses and any(x.ndim == 4 for x in inputs),
         attends=attention,
     )
     changes: list[dict[str, Any]] = []
@@ -94,7 +103,7 @@ def rehearsed_plan(
         changes.append({"attention": "plain"})
     if batches.transform is not None and cores > 1:
         changes.append({"workers": 1})
-    if not own_players and not own_optimizer:
+    if not players and not own_optimizer:
         changes += [{"implementation": name} for name in other_implementations(recipe.optimizer)]
     shapes = [(str(x.dtype), *x.shape[1:]) for x in inputs]
     key = key_of(
@@ -107,7 +116,7 @@ def rehearsed_plan(
             ways,
             steps=recipe.epochs * len(batches),
             changes=changes,
-            compiling=not own_players and not recipe.heal,  # the watch does not see compiled steps
+            compiling=not players and not recipe.heal,  # the watch does not see compiled steps
             known=read_table(key),
         )
     except (RuntimeError, MemoryError) as error:

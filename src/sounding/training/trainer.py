@@ -80,7 +80,8 @@ class Trainer:
     loss:       `cross_entropy` (outputs (B, C), target (B,) classes or (B, C) probabilities), `mse`, or any
                 function of (outputs, target), and of the rows' weights as a third where batches carry them.
                 Always computed in float32. Used for validation, too.
-    players:    instead of network and loss: several sets of parameters, each with its own.
+    players:    instead of the loss: several sets of parameters, each with its own. With a network, they are parts of
+                it, and it is saved as a whole; a plan may then choose the precision of their losses, too.
     optimizer:  a name from `OPTIMIZERS`, an optimizer, or a function from a network to one.
     recipe:     the settings; `lr`, `weight_decay`, and every field of `TrainingRecipe` as a keyword overrule it.
     schedule:   a name from `SCHEDULES`, or a function of progress.
@@ -127,8 +128,8 @@ class Trainer:
         progress: bool = True,
         **settings: Any,
     ) -> None:
-        if (network is None) == (players is None):
-            raise RecipeError("a trainer needs a network, or players", "give one of the two")
+        if not players and (network is None or players is not None):
+            raise RecipeError("a trainer needs a network, or players", "give one of the two; of players at least one")
         if isinstance(schedule, str):
             settings["schedule"] = schedule
         own = {"name": optimizer if isinstance(optimizer, str) else None, "lr": lr, "weight_decay": weight_decay}
@@ -141,7 +142,7 @@ class Trainer:
         self.network = network if network is not None else nn.ModuleDict({p.name: p.network for p in players or ()})
         self.checkpoints = Path(checkpoints) if checkpoints is not None else None
         self._loss, self._units = named_loss(loss), units
-        self._players = players
+        self._players, self._own_losses = players, network is None
         self._optimizer = optimizer
         self._own_schedule = schedule if callable(schedule) else None
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
@@ -281,7 +282,8 @@ class Trainer:
             self.recipe,
             self.device,
             precisions=precisions,
-            own_players=self._players is not None,
+            players=self._players is not None,
+            own_losses=self._own_losses,
             own_optimizer=self._optimizer is not None,
         )
         self.recipe = plan.way.applied(self.recipe)

@@ -223,6 +223,7 @@ class Watch:
         if self in _active:
             return
         for name, seen in self.players.items():
+            self._handles.append(seen.model.register_forward_pre_hook(self._before_forward_hook()))
             self._handles.append(seen.model.register_forward_hook(self._forward_hook(name), with_kwargs=True))
             if seen.optimizer is not None:
                 self._handles.append(seen.optimizer.register_step_post_hook(self._step_hook(name)))
@@ -271,9 +272,9 @@ class Watch:
 
         return forward
 
-    def _before_forward_hook(self, name: str) -> Callable[..., None]:
-        def before(module: nn.Module, args: Any) -> None:
-            if apart.depth or not torch.is_grad_enabled() or self._recorder is None:
+    def _before_forward_hook(self) -> Callable[..., None]:
+        def before(module: nn.Module, args: Any) -> None:  # a function: a method would be copied with the model
+            if apart.depth or not torch.is_grad_enabled() or self._recorder is None or not self._close:
                 return
             if self._recorder.tape.random is None:
                 self._recorder.tape.random = torch.get_rng_state()
@@ -370,7 +371,7 @@ class Watch:
         self._notes[name] = probes.Notes()
         if self._recorder is None:
             self._recorder = Recorder(self._weights())
-        handles = [model.register_forward_pre_hook(self._before_forward_hook(name)) for model in self._models.values()]
+        handles = []
         if seen.optimizer is not None:
             handles.append(seen.optimizer.register_step_pre_hook(self._before_step_hook(name)))
         if len(seen.steps) < 2:
