@@ -212,3 +212,43 @@ def test_bootstrap_does_less_where_there_is_much(monkeypatch: pytest.MonkeyPatch
 
 def test_intervals_of_no_rows() -> None:
     assert ours.bootstrap_intervals(ours.regression_metrics, np.empty(0), np.empty(0), 10, 0) == {}
+
+
+class TestAnomalies:
+    draw = np.random.default_rng(5)
+    truth = draw.integers(-1, 2, 300)
+    scores = draw.normal(size=300).round(1) + (truth == 1)
+    values = np.stack([scores, 1 / (1 + np.exp(scores))], 1)
+
+    def test_they_are_those_of_scikit_learn_on_the_rows_that_are_known(self) -> None:
+        found = ours.anomaly_metrics(self.values, self.truth, false_alarms=0.3)
+        known = self.truth >= 0
+        truth, score, alarm = self.truth[known], self.scores[known], self.values[known, 1] <= 0.3
+        assert found == pytest.approx(
+            {
+                "roc_auc": oracle.roc_auc_score(truth, score),
+                "average_precision": oracle.average_precision_score(truth, score),
+                "false_alarm_rate": oracle.recall_score(1 - truth, alarm),
+                "recall": oracle.recall_score(truth, alarm),
+                "precision": oracle.precision_score(truth, alarm),
+            }
+        )
+
+    def test_many_weightings_agree_with_one_at_a_time(self) -> None:
+        weights = self.draw.integers(0, 3, (4, 300)).astype(float)
+        every = ours.anomaly_metrics(self.values, self.truth, weights, false_alarms=0.3)
+        for at, weight in enumerate(weights):
+            one = ours.anomaly_metrics(self.values, self.truth, weight, false_alarms=0.3)
+            assert {name: values[at] for name, values in every.items()} == pytest.approx(one)
+
+    def test_without_labels_there_is_the_share_of_alarms_alone(self) -> None:
+        nothing = np.full(300, -1)
+        found = ours.anomaly_metrics(self.values, nothing, false_alarms=0.3)
+        assert found == {"alarm_rate": pytest.approx((self.values[:, 1] <= 0.3).mean())}
+        assert ours.anomaly_metrics(self.values, nothing, false_alarms=0.3, names={"roc_auc"}) == {}
+
+    def test_what_is_undefined_is_nan(self) -> None:
+        found = ours.anomaly_metrics(self.values, np.zeros(300, np.int64), false_alarms=0.3)
+        assert np.isnan(found["roc_auc"])
+        assert np.isnan(found["recall"])
+        assert found["precision"] == 0
