@@ -240,6 +240,8 @@ def _train(
     if players is None:
         speed = speed_of(network, task.loss, batches, history, recipe.training)
         results["speed"] = {"operations_per_second": speed.reached, "peak": speed.peak, "fraction": speed.fraction}
+    else:  # the loss of a player says nothing of how good it is, and the weights of the end are kept
+        results["best_epoch"] = None
     results["flow"] = flow
     results["snapshots"] = list({event["epoch"]: event for event in events if event["kind"] == "snapshot"}.values())
     results["seconds"] = round(time.perf_counter() - started, 2)

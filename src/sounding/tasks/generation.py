@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -96,8 +96,7 @@ class Generation(Task):
 
     def players(self, network: nn.Module, recipe: TrainingRecipe) -> Sequence[Player]:
         """The discriminator, then the generator, whose average weights are those that are kept."""
-        game = sampler_of(network)
-        assert isinstance(game, AdversarialNetwork)
+        game = cast("AdversarialNetwork", sampler_of(network))
         if len(self.frequencies):
             game.frequencies.copy_(self.frequencies)
         rules, own = self.recipe.generation, recipe.optimizer
