@@ -226,10 +226,10 @@ class TransferRecipe:
     """The folder of that run: its encoder is the beginning, the head is new."""
     fingerprint: str = ""
     """SHA-256 of its schema and weights; filled in, and compared when the run is repeated."""
-    rate: float = 0.1
+    rate: float = 0.3
     """Factor of the learning rate of the lowest layer that was carried over; those above it lie evenly between it and
     the head, which has the rate itself. Becomes `training.optimizer.rates`."""
-    release: float = 0.5
+    release: float = 0.3
     """Fraction of training after which the lowest such layer is trained too, those above it at even times before; 0
     trains all from the start, 1 none of them ever. Becomes `training.release`."""
 
@@ -380,7 +380,7 @@ def for_pictures(rows: int) -> dict[str, Any]:
     few = rows < 5000
     return {
         "network.options": {"stem_size": 16, "hidden_sizes": [32, 64, 128]} if few else {},
-        "training.epochs": min(max(round(600_000 / rows), 10), 30),
+        "training.epochs": min(max(round(600_000 / rows), 10), max(min(round(12_800 / rows), 100), 30)),
         "training.batch_size": 64 if few else 128,
         "training.patience": 0,
         "training.optimizer.name": "nesterov",

@@ -94,9 +94,9 @@ def test_pictures_are_brought_to_the_old_size_and_scale_and_give_the_old_feature
 def test_rates_fall_and_layers_are_released_from_the_head_down(old: sounding.Run) -> None:
     training = begun_from(old, pictures(60, [2, 5], 1)).recipe.training
     stages = ["network.blocks.1.*", "network.blocks.0.*", "network.stem.0.*"]
-    assert [training.release[stage] for stage in stages] == pytest.approx([0.5 / 3, 1 / 3, 0.5], abs=1e-6)
+    assert [training.release[stage] for stage in stages] == pytest.approx([0.1, 0.2, 0.3], abs=1e-6)
     assert [training.optimizer.rates[stage] for stage in stages] == pytest.approx(
-        [0.1 ** (i / 3) for i in (1, 2, 3)], abs=1e-6
+        [0.3 ** (i / 3) for i in (1, 2, 3)], abs=1e-6
     )
     asked = {"training.release": {"network.stem.*": 1.0}, "transfer.rate": 1.0}
     training = begun_from(old, pictures(60, [2, 5], 1), **asked).recipe.training

@@ -14,6 +14,7 @@ from typing import Any
 
 from sounding.report import figures, words
 from sounding.report.anomalies import anomalies
+from sounding.report.carried import carried
 from sounding.report.figures import Event, Line, Measured
 from sounding.report.generated import generated
 from sounding.report.imagined import imagined
@@ -605,6 +606,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "examples": ("Most wrong", examples),
     "comparison": ("Comparison", comparison),
     "network": ("Network", network),
+    "carried": ("Learned before", carried),
     "decisions": ("Decisions", decisions),
     "recipe": ("Recipe", recipe),
     "use": ("Use it", use),

@@ -178,11 +178,12 @@ class Pretraining(Task):
         truth: np.ndarray,
         labels: Mapping[str, np.ndarray],
     ) -> dict[str, Any]:
-        """A map of the features; see `drawing.map_of`."""
+        """A map of the features, and how much each varies; see `drawing.map_of`."""
         name, groups = next(iter(labels.items()), ("", None))
         fitted = self.schema[name].fitted if name else None
         named = isinstance(fitted, Category)
         pictures = inputs[0].numpy() if self.form == "pictures" else None
         classes = list(fitted.classes) if isinstance(fitted, Category) else []
         drawn = map_of(self.decide(predictions), pictures, groups if named else None, classes)
-        return {} if drawn is None else {"map": drawn}
+        spread = self.decide(predictions).var(0) if len(predictions) else []
+        return {} if drawn is None else {"map": drawn, "units": {"variances": spread, "used": None}}

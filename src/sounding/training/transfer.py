@@ -97,7 +97,7 @@ def layer_groups(network: nn.Module) -> list[list[str]]:
 
 
 def gradually(
-    groups: Sequence[Sequence[str]], *, rate: float = 0.1, release: float = 0.5
+    groups: Sequence[Sequence[str]], *, rate: float = 0.3, release: float = 0.3
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Rates and releases for layers below a head, for `OptimizerRecipe.rates` and `TrainingRecipe.release`.
 
