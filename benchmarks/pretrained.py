@@ -54,10 +54,10 @@ class Measured:
     seed: int
     accuracy: float
     """On the whole test part."""
-    seconds: float
-    """From the start of the process to its end."""
-    processor_seconds: float
-    load: float
+    seconds: float | None = None
+    """From the start of the process to its end; none, as below, where the accuracy is of an earlier measurement."""
+    processor_seconds: float | None = None
+    load: float | None = None
     """Of the machine when it began, this training not counted."""
 
     @property
