@@ -102,6 +102,8 @@ __all__ = [
     "picture_autoencoder",
     "picture_one_class",
     "picture_variational_autoencoder",
+    "pretrained_pictures",
+    "pretrained_text",
     "quantile_bins",
     "reconstruction_errors",
     "resnet18",
