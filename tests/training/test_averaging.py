@@ -224,7 +224,6 @@ def test_batch_norms_measured_anew_agree_with_torch() -> None:
 def test_nothing_is_drawn_at_random_while_they_are_measured() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3, momentum=0.3), nn.InstanceNorm1d(3)).train()
-    network[1].weight.requires_grad_(False)
     batch = torch.randn(32, 3)
     state = torch.get_rng_state()
     recompute_batch_norm(network, lambda rows: network[:2](rows), [batch])
@@ -233,6 +232,18 @@ def test_nothing_is_drawn_at_random_while_they_are_measured() -> None:
     torch.testing.assert_close(network[1].running_var, batch.var(0))
     assert network[0].training
     assert network[1].momentum == 0.3
+
+
+def test_those_of_frozen_layers_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3))
+    network[0].requires_grad_(False)
+    network[0].running_mean.fill_(0.5)
+    batch = torch.randn(32, 3)
+    recompute_batch_norm(network, network, [batch])
+    assert torch.equal(network[0].running_mean, torch.full((3,), 0.5))
+    expected = network[0].eval()(batch).mean(0)
+    torch.testing.assert_close(network[1].running_mean, expected)
 
 
 def test_modes_come_back_after_an_error() -> None:

@@ -140,8 +140,9 @@ def families() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
         "table": (torch.randn(4, 3), torch.randint(0, 3, (4, 2))),
         "pictures": (torch.randn(4, 2, 10, 12),),
         "tokens": (codes,),
+        "series": (torch.randn(4, 2, 16),),
     }
-    arguments = {"table": (3, [3, 5], 2), "pictures": (2, 2), "tokens": (30, 2)}
+    arguments = {"table": (3, [3, 5], 2), "pictures": (2, 2), "tokens": (30, 2), "series": (2, 2)}
     smaller = {
         "ensemble": {"members": 3, "hidden_sizes": [12, 12]},
         "resnet": {"stem_size": 4, "hidden_sizes": [4, 8], "depths": [2, 2]},
@@ -154,13 +155,15 @@ def families() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
     }
     found = {}
     for name, family in NETWORKS.items():
-        if name in ("resnet34", "resnet50"):  # large, and the code of resnet18
+        if name in ("resnet34", "resnet50") or family.answers == "samples":  # the code of resnet18; asked with noise
             continue
         options = dict(
             smaller.get(name, {"hidden_sizes": [12, 12]} if "feedforward" in name or "encoder" in name else {})
         )
         if family.takes == "pictures":
             options["picture_size"] = (10, 12)
+        if family.takes == "series":
+            options["length"] = 16
         found[name] = (partial(family.build, *arguments[family.takes], **options), inputs[family.takes])
     return found
 
@@ -213,6 +216,8 @@ BLOCKS = {
     **{"feedforward": 2, "picture_feedforward": 2, "ensemble": 2, "convolutional": 4, "resnet": 6, "resnet18": 10},
     **{"autoencoder": 4, "variational_autoencoder": 4, "picture_autoencoder": 2, "picture_variational_autoencoder": 2},
     **{"convolutional_autoencoder": 8, "convolutional_variational_autoencoder": 8},
+    **{"series_autoencoder": 5, "series_variational_autoencoder": 5},
+    **{"denoiser": 2, "one_class": 0, "picture_one_class": 3},
     **{"transformer": 2, "recurrent": 2, "bag": 0, "text_convolution": 0, "text_ensemble": 0},
     **{"stateful": 3, "listed": 3, "flat": 4, "torch": 3},
 }

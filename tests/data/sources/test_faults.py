@@ -274,7 +274,7 @@ FAULTS = [
         finds="absent-keys",
         cells={"a": [1, None, 2], "b": [None, "x", None]},
     ),
-    Fault("PQ-03-list", parquet(pa.table({"a": [[1, 2]], "b": [1]})), ["list<", "not understood"], column="a"),
+    Fault("PQ-03-list", parquet(pa.table({"a": [["x", "y"]], "b": [1]})), ["list<", "not understood"], column="a"),
     Fault("PQ-03-struct", parquet(pa.table({"a": [{"x": 1}]})), ["struct<"], column="a"),
     Fault(
         "PQ-03-map",

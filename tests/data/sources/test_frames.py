@@ -102,7 +102,7 @@ def test_names_that_are_no_text_become_text() -> None:
     ("source", "says"),
     [
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "both named"),
-        (pl.DataFrame({"a": [[1], [2]]}), "list"),
+        (pl.DataFrame({"a": [["x"], ["y"]]}), "list"),
         (pd.DataFrame({"a": [1, "x"]}), "give the column one type"),
         (pd.DataFrame({"a": []}), "0 rows"),
         (pl.DataFrame({"a": [1]}).lazy(), "not understood"),
