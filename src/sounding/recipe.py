@@ -455,12 +455,17 @@ def is_pretrained(name: str) -> bool:
 
 
 def for_compression(forms: set[str], rows: int) -> dict[str, Any]:
-    """Settings for autoencoders: fewer rows ask for more passes, and pictures among them for shifted ones."""
+    """Settings for autoencoders: fewer rows ask for more passes, and pictures among them for shifted ones.
+
+    All passes are made, and the weights of the best are kept: on a few hundred rows the last ones have learned these by
+    heart.
+    """
     few = rows < 20_000
+    epochs = min(max(round(600_000 / rows), 10), 200)
     return {
-        "training.epochs": min(max(round(600_000 / rows), 10), 200),
+        "training.epochs": epochs,
         "training.batch_size": 2 ** round(math.log2(min(max(rows / 128, 32), 128))),
-        "training.patience": 0,
+        "training.patience": epochs,
         "training.optimizer.name": "adamw",
         "training.optimizer.lr": 2e-3,
         "training.optimizer.weight_decay": 1e-2,
