@@ -66,7 +66,7 @@ def test_pictures_are_given_back_in_the_standardised_space() -> None:
     expected = ((values - (x - mean) / std) ** 2).mean((1, 2, 3))
     outputs = Reconstruction(torch.from_numpy(values).float(), torch.zeros(60, 4), torch.zeros(60))
     for target in (torch.from_numpy(x), torch.from_numpy(x / np.float32(255))):
-        np.testing.assert_allclose(task.told(outputs, target).error, expected, rtol=1e-4)
+        np.testing.assert_allclose(task.kept(outputs, (target,)).error, expected, rtol=1e-4)
         assert task.validation_metrics(outputs, target)["reconstruction_error"] == pytest.approx(
             expected.mean(), rel=1e-4
         )

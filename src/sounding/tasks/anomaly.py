@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from sounding.networks import NETWORKS, reconstruction_errors
 from sounding.recipe import AnomalyRecipe, Recipe
 from sounding.tasks import conformal
 from sounding.tasks import metrics as measures
+from sounding.tasks.given_back import as_one, as_seen
 from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
 
 NORMAL = ("0", "normal", "inlier", "good", "ok", "false", "no", "negative", "benign", "none")
@@ -169,11 +170,8 @@ class Anomaly(Task):
         return target.cpu().numpy()
 
     def goals(self, truth: np.ndarray, inputs: tuple[Tensor, ...]) -> Tensor:
-        """The inputs, which are to be given back: pictures as they are stored, a table as one row of numbers and codes.
-
-        Codes stay exact in float32 up to 2^24.
-        """
-        return inputs[0] if len(inputs) == 1 else torch.cat([inputs[0], inputs[1].float()], 1)
+        """The inputs, which are to be given back."""
+        return as_one(inputs)
 
     def loss(self, outputs: Any, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean score of the rows, without the strangest share of them that is trimmed."""
@@ -190,24 +188,16 @@ class Anomaly(Task):
         p = conformal.p_values(scores, self.calibration)
         return AnomalyPredictions(np.stack([scores, p], 1), parts.astype(np.float32))
 
-    def predict(self, network: nn.Module, inputs: tuple[Tensor, ...], batch_size: int = 512) -> AnomalyPredictions:
-        """Scores, p-values and parts, in batches of one fixed size."""
-        network.eval()
-        device = next(network.parameters()).device
-        scores, parts = [], []
-        with torch.inference_mode():
-            for at in range(0, max(len(inputs[0]), 1), batch_size):
-                batch = tuple(tensor[at : at + batch_size].to(device) for tensor in inputs)
-                score, part = self._scores(network(*batch), self.goals(np.empty(0), batch))
-                scores.append(score.float().cpu())
-                parts.append((self._by_column(part) if self.columns else part[:, : self._points]).float().cpu())
-        return self.decode((torch.cat(scores), torch.cat(parts)))
+    def kept(self, outputs: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Scores, and the strangeness of each column or point."""
+        score, part = self._scores(outputs, as_one(inputs))
+        return score, self._by_column(part) if self.columns else part[:, : self._points]
 
     def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
         """With the scores of the validation rows."""
         task = copy(self)
         task.calibration = np.empty(0)
-        found = task.predict(network, inputs)
+        found = cast("AnomalyPredictions", task.predict(network, inputs))
         task.calibration = np.sort(found.values[:, 0])
         if self.columns:
             task.usual = found.parts.mean(0)
@@ -351,19 +341,8 @@ class Anomaly(Task):
         """(B,) scores, and (B, features) of which they are the mean, but for a penalty."""
         if isinstance(outputs, Tensor):
             return outputs.mean(1), outputs
-        parts = reconstruction_errors(outputs.values, self._inputs(goals), self.cardinalities)
+        parts = reconstruction_errors(outputs.values, as_seen(goals, list(self.blocks.values())), self.cardinalities)
         return parts.mean(1) + outputs.penalty, parts
-
-    def _inputs(self, goals: Tensor) -> tuple[Tensor, ...]:
-        """The goals as the network sees them: pictures standardised, a table apart in numbers and codes."""
-        block = next(iter(self.blocks.values()))
-        if block.form == "pictures":
-            mean, std = (torch.tensor(values, device=goals.device)[:, None, None] for values in (block.mean, block.std))
-            return ((goals.float() - mean) / std,)
-        if block.form == "series":
-            return (goals,)
-        numbers = goals.shape[1] - len(self.cardinalities)
-        return goals[:, :numbers], goals[:, numbers:]
 
     def _by_column(self, parts: Tensor) -> Tensor:
         """(B, features) to (B, columns), for each the sum of its features."""
@@ -450,7 +429,12 @@ class Anomaly(Task):
             outputs = network.eval()(*given)
         if isinstance(outputs, Tensor):
             return {"picture": Thumbnail(inputs[0][0].numpy())} if block.form == "pictures" else {}
-        errors = reconstruction_errors(outputs.values, self._inputs(given[0])).float().cpu().numpy()[0]
+        errors = (
+            reconstruction_errors(outputs.values, as_seen(given[0], list(self.blocks.values())))
+            .float()
+            .cpu()
+            .numpy()[0]
+        )
         values = outputs.values[0].float().cpu().numpy()
         if block.form == "pictures":
             mean, std = (np.array(values)[:, None, None] for values in (block.mean, block.std))

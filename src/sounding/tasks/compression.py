@@ -20,6 +20,7 @@ from sounding.randomness import draw_seed, generator
 from sounding.recipe import Recipe
 from sounding.tasks.build import Standardized, arrange
 from sounding.tasks.drawing import MOST_MAPPED, evenly, map_of, small
+from sounding.tasks.given_back import as_one, as_seen
 from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
 
 CHUNK = 1024
@@ -73,7 +74,8 @@ class Compression(Task):
 
     def __init__(self, schema: Schema, code_size: int) -> None:
         self.schema, self.outputs = schema, code_size
-        blocks = {block.form: block for block in schema.blocks()}
+        self.blocks = schema.blocks()
+        blocks = {block.form: block for block in self.blocks}
         self.pictures: Block | None = blocks.get("pictures")
         self.is_table = not {"pictures", "series"} & blocks.keys()
         self.features = blocks["numbers"].features if "numbers" in blocks else ()
@@ -98,7 +100,7 @@ class Compression(Task):
 
     def encode_target(self, table: Table, encoded: Encoded) -> np.ndarray:
         """The inputs."""
-        return _as_one(arrange(encoded.blocks)).numpy()
+        return as_one(arrange(encoded.blocks)).numpy()
 
     def to_tensor(self, truth: np.ndarray) -> Tensor:
         """As it is."""
@@ -106,7 +108,7 @@ class Compression(Task):
 
     def goals(self, truth: np.ndarray, inputs: tuple[Tensor, ...]) -> Tensor:
         """The inputs, as one tensor."""
-        return _as_one(inputs)
+        return as_one(inputs)
 
     def from_tensor(self, target: Tensor) -> np.ndarray:
         """As it is."""
@@ -114,16 +116,7 @@ class Compression(Task):
 
     def standardised(self, target: Tensor) -> tuple[Tensor, ...]:
         """The inputs as the network is to give them back: (pictures,), (series,), or (numbers, categories)."""
-        if self.is_table:
-            count = len(self.features)
-            return target[:, :count], target[:, count:].long()
-        if self.pictures is None:
-            return (target,)
-        pixels = target if target.is_floating_point() else target / 255
-        mean, std = (
-            pixels.new_tensor(values).view(-1, 1, 1) / 255 for values in (self.pictures.mean, self.pictures.std)
-        )
-        return ((pixels - mean) / std,)
+        return as_seen(target, self.blocks)
 
     def errors(self, values: Tensor, target: Tensor) -> Tensor:
         """(B, features): how wrong each pixel, number or category is; see `reconstruction_errors`."""
@@ -133,24 +126,13 @@ class Compression(Task):
         """The mean error, and what the network adds to it."""
         return weighted_mean(self.errors(outputs.values, target).mean(1) + outputs.penalty, weight)
 
-    def told(self, outputs: Reconstruction, target: Tensor) -> Told:
-        """What is kept of an answer."""
-        return Told(outputs.code, self.errors(outputs.values, target).mean(1))
+    def kept(self, outputs: Reconstruction, inputs: tuple[Tensor, ...]) -> Told:
+        """Codes and errors."""
+        return Told(outputs.code, self.errors(outputs.values, as_one(inputs)).mean(1))
 
     def decode(self, outputs: Told) -> Compressed:
         """From what is kept."""
         return Compressed(*(part.detach().double().cpu().numpy() for part in (outputs.error, outputs.code)))
-
-    def predict(self, network: nn.Module, inputs: tuple[Tensor, ...], batch_size: int = 512) -> Compressed:
-        """Codes and errors, batch by batch."""
-        device = next(iter(network.parameters())).device
-        network.eval()
-        parts = []
-        with torch.inference_mode():
-            for at in range(0, max(len(inputs[0]), 1), batch_size):
-                batch = tuple(tensor[at : at + batch_size].to(device) for tensor in inputs)
-                parts.append(self.told(network(*batch), _as_one(batch)))
-            return self.decode(Told(*(torch.cat(same) for same in zip(*parts, strict=True))))
 
     def validation_metrics(self, outputs: Reconstruction, target: Tensor) -> dict[str, float]:
         """The mean error alone."""
@@ -319,11 +301,3 @@ class Compression(Task):
             {"name": name, "kept": 1 - float(error / best) if best > 0 else None}
             for name, error, best in zip(names, errors, constant, strict=True)
         ]
-
-
-def _as_one(inputs: tuple[Tensor, ...]) -> Tensor:
-    """Pictures as they are, or numbers and then the codes of categories, (N, features + columns) float32."""
-    if len(inputs) == 1:
-        return inputs[0]
-    numbers, categories = inputs
-    return torch.cat([numbers, categories.to(numbers.dtype)], 1)

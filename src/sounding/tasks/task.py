@@ -163,6 +163,10 @@ class Task(ABC):
     def decode(self, outputs: Any) -> Predictions:
         """Predictions from a network's outputs: (N, outputs), (N, members, outputs), or a named tuple."""
 
+    def kept(self, outputs: Any, inputs: tuple[Tensor, ...]) -> Outputs:
+        """What is kept of the outputs for a batch until those for all rows are decoded: mostly all of it."""
+        return outputs
+
     def predict(self, network: nn.Module, inputs: tuple[Tensor, ...], batch_size: int = 512) -> Predictions:
         """Predictions for encoded rows, in batches of one fixed size so that a row's bits depend on its place alone."""
         network.eval()
@@ -170,8 +174,8 @@ class Task(ABC):
         outputs: list[Outputs] = []
         with torch.inference_mode():
             for at in range(0, max(len(inputs[0]), 1), batch_size):
-                batch = (tensor[at : at + batch_size].to(device) for tensor in inputs)
-                outputs.append(mapped(lambda tensor: tensor.float().cpu(), network(*batch)))
+                batch = tuple(tensor[at : at + batch_size].to(device) for tensor in inputs)
+                outputs.append(mapped(lambda tensor: tensor.float().cpu(), self.kept(network(*batch), batch)))
         return self.decode(joined(outputs))
 
     @abstractmethod
