@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,11 +15,18 @@ from torch.utils._pytree import tree_flatten
 from sounding.watching.experiments import Laboratory, apart
 from sounding.watching.tape import LOSSES
 
-LARGEST = 2048
-"""Rows that are compared with each other."""
+LARGEST = 1024
+"""Rows that are compared with each other: four times as many comparisons say little more."""
 NEIGHBOURS = 10
+SETTLED = 200
+"""Steps."""
 AGREEMENT = 0.85
 """Of neighbours and model, below which neither foretells labels."""
+
+
+def next_asking(done: int) -> int:
+    """After how many steps to look at labels again: seldom in long runs."""
+    return math.ceil(1.5 * done) if done < SETTLED else 2 * done
 
 
 @dataclass(frozen=True)

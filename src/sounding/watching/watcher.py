@@ -30,7 +30,9 @@ FIRST = 6
 """Steps at the beginning that are all looked at."""
 SPARSER = 6
 """After that, the next one comes when this part of all steps so far has passed: what was found does not depend on how
-busy the machine is, and long runs are looked at no more than short ones, nearly."""
+busy the machine is, and long runs are looked at no more than short ones, nearly ..."""
+SETTLED = 100
+"""... but after so many steps only where the run is in trouble; else when the steps have doubled."""
 SHARE = 0.02
 """Of the time that has passed, what looking at steps may take at the very most ..."""
 ALLOWANCE = 1.0
@@ -124,6 +126,7 @@ class Watch:
         for seen in self.players.values():
             seen.others = [other for other in self.players.values() if other is not seen]
             seen.laboratory = Laboratory(self._models, seen)
+        self._due = Counter[str]()  # by player: the steps after which to think again about looking closely
         self._names = named_parameters(self._models)
         self._handles: list[Any] = []
         self._close_handles: dict[str, list[Any]] = {name: [] for name in models}
@@ -357,13 +360,16 @@ class Watch:
 
     def _is_time(self, seen: Seen) -> bool:
         """Whether the coming step is to be looked at."""
-        if not seen.steps or seen.done < (SPARING_FIRST if self._sparing else FIRST):
-            return True
-        if self._sparing:
-            return seen.done >= 2 * (seen.last.number + 1)
-        if seen.done - seen.last.number < max(seen.done // SPARSER, 1):
+        done = seen.done
+        if done < self._due[seen.name]:
             return False
-        return self.patient or self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
+        if not seen.steps or done < (SPARING_FIRST if self._sparing else FIRST):
+            return True
+        doubled = 2 * (seen.last.number + 1)
+        self._due[seen.name] = doubled if self._sparing else min(done + max(done // SPARSER, 1), doubled)
+        if done < doubled and (self._sparing or (done > SETTLED and not _is_in_trouble(seen))):
+            return False
+        return self.patient or self._sparing or self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
 
     def _look_closely(self, name: str) -> None:
         seen = self.players[name]
@@ -491,9 +497,7 @@ class Watch:
     # Judging.
 
     def _judge(self, seen: Seen) -> None:
-        laboratory = seen.laboratory
-        stands_still = seen.done >= TROUBLED and seen.headway() < HEADWAY and not seen.is_falling()
-        in_trouble = seen.lost is not None or stands_still or seen.has_risen()
+        laboratory, in_trouble = seen.laboratory, _is_in_trouble(seen)
         for rule in list(self._rules[seen.name]):
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
                 continue
@@ -514,6 +518,12 @@ class Watch:
             return spent < EXPERIMENTS_ALLOWANCE + EXPERIMENTS * passed
         a_step = self._a_step if math.isfinite(self._a_step) else passed
         return spent + steps * a_step < CALM_ALLOWANCE + CALM * passed
+
+
+def _is_in_trouble(seen: Seen) -> bool:
+    """Whether a run is lost, has got worse than it began, or does not get anywhere."""
+    stands_still = seen.done >= TROUBLED and seen.headway() < HEADWAY and not seen.is_falling()
+    return seen.lost is not None or stands_still or seen.has_risen()
 
 
 def told(finding: Finding) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sounding.finding import Finding
-from sounding.watching.labels import Labelled, doubts, labelled
+from sounding.watching.labels import Labelled, doubts, labelled, next_asking
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen, Validation
 from sounding.watching.tape import LOSSES
@@ -66,7 +65,7 @@ class CorruptLabels(Rule):
             return found
         if not seen.laboratory.is_ready or (seen.done < self._next and not (seen.ended and seen.done >= FIRST // 2)):
             return None
-        self._next = math.ceil(1.5 * seen.done)
+        self._next = next_asking(seen.done)
         known = labelled(seen.laboratory)
         if known is None or (call.classes > CLASSES):
             return None

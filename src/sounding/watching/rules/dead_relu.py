@@ -18,13 +18,15 @@ SHARE = 0.5
 """Of a layer."""
 GAIN = 0.1
 HEADWAY = 0.9
+LITTLE_HEADWAY = 0.5
+"""At the end of a run whose loss still falls."""
 
 
 class DeadRelu(Rule):
     """More than half of a layer's units are zero for every example, so that no gradient passes them.
 
     Trigger: they were zero for 64 to 512 examples in a row, all of the second half of the run, and the loss does not
-    fall, or the run ends. Sparse layers, where each unit answers to some examples, do not count.
+    fall, or the run ends with half of it left. Sparse layers, where each unit answers to some examples, do not count.
     Confirmed: a copy with the layers before ReLUs drawn anew gets further in fifty steps at a third of the rate.
     Remedy: a lower rate, He initialisation, or a leaky ReLU.
     """
@@ -40,7 +42,7 @@ class DeadRelu(Rule):
     def check(self, seen: Seen) -> Finding | None:
         if seen.done < max(self._next, 10) or not seen.laboratory.is_ready or seen.headway() > HEADWAY:
             return None
-        if seen.is_falling() and not seen.ended:
+        if seen.is_falling() and not (seen.ended and seen.headway() < LITTLE_HEADWAY):
             return None
         dead = {layer: share for layer, share in dead_shares(seen).items() if share > SHARE}
         if not dead:

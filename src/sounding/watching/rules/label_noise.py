@@ -6,7 +6,7 @@ import math
 from typing import ClassVar
 
 from sounding.finding import Finding
-from sounding.watching.labels import Doubts, Labelled, doubts, labelled
+from sounding.watching.labels import Doubts, Labelled, doubts, labelled, next_asking
 from sounding.watching.rule import Rule
 from sounding.watching.rules.overfit import accuracy_lost
 from sounding.watching.seen import Seen
@@ -54,7 +54,7 @@ class LabelNoise(Rule):
         due = seen.done >= self._next or (seen.ended and seen.done >= FIRST)
         if seen.others or not due or not seen.laboratory.is_ready:
             return None
-        self._next = math.ceil(1.5 * seen.done)
+        self._next = next_asking(seen.done)
         self._look(labelled(seen.laboratory))
         worst = self._worst
         if worst is None or self._looks < 2 or (seen.done < 2 * FIRST and not seen.ended):

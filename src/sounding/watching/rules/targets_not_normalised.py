@@ -10,7 +10,7 @@ from torch import Tensor
 from sounding.finding import Finding
 from sounding.watching.experiments import Twin
 from sounding.watching.rule import Rule
-from sounding.watching.seen import Seen
+from sounding.watching.seen import WIDE_ROWS, Seen
 
 FIRST = 10
 SCALE = 10.0
@@ -47,7 +47,7 @@ class TargetsNotNormalised(Rule):
             return None
         if seen.done < self._next and seen.lost is None:
             return None
-        targets = torch.cat([one.flatten(1) if one.ndim > 1 else one[:, None] for one in seen.targets[-64:]]).float()
+        targets = torch.cat([_few(one) for one in seen.targets[-64:]]).float()
         size, mean, deviation = float(targets.square().mean().sqrt()), targets.mean(), targets.std()
         if size < SCALE * max(self._outputs, 1.0) or (seen.lost is None and seen.headway() > HEADWAY):
             return None
@@ -66,6 +66,11 @@ class TargetsNotNormalised(Rule):
             outputs=self._outputs,
             confirmed=str(race),
         )
+
+
+def _few(target: Tensor) -> Tensor:
+    """(rows, numbers): all rows of single numbers, some of wide ones."""
+    return target[:WIDE_ROWS].flatten(1) if target.ndim > 1 else target[:, None]
 
 
 def _rescale(twin: Twin, mean: Tensor, deviation: Tensor) -> None:
