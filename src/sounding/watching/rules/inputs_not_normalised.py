@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.nn.modules.conv import _ConvNd
 
 from sounding.finding import Finding
 from sounding.watching.experiments import Twin
@@ -118,7 +119,7 @@ def _scaler(means: Tensor, deviations: Tensor) -> Callable[[Any, tuple[Tensor, .
 
     def standardised(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         values = args[0]
-        shape = (-1, *(1,) * (values.ndim - 2)) if values.ndim > 2 and values.shape[1] == len(means) else (-1,)
+        shape = (-1, *(1,) * (values.ndim - 2)) if isinstance(module, _ConvNd) else (-1,)
         return ((values - means.view(shape)) / deviations.view(shape), *args[1:])
 
     return standardised
