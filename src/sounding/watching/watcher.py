@@ -213,6 +213,8 @@ class Watch:
             self._recorder = None
         for handle in (one for several in self._close_handles.values() for one in several):
             handle.remove()
+        self._close_handles.clear()
+        self._notes.clear()  # they hold the last batch
         for seen in self.players.values():
             seen.graph = None
             if kind is None:
