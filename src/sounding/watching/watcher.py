@@ -31,7 +31,7 @@ FIRST = 6
 SPARSER = 6
 """After that, the next one comes when this part of all steps so far has passed: what was found does not depend on how
 busy the machine is, and long runs are looked at no more than short ones, nearly ..."""
-SETTLED = 100
+SETTLED = 500
 """... but after so many steps only where the run is in trouble; else when the steps have doubled."""
 SHARE = 0.02
 """Of the time that has passed, what looking at steps may take at the very most ..."""
