@@ -363,15 +363,17 @@ class Watch:
     def _is_time(self, seen: Seen) -> bool:
         """Whether the coming step is to be looked at."""
         done = seen.done
-        if done < self._due[seen.name]:
-            return False
         if not seen.steps or done < (SPARING_FIRST if self._sparing else FIRST):
             return True
         doubled = 2 * (seen.last.number + 1)
-        self._due[seen.name] = doubled if self._sparing else min(done + max(done // SPARSER, 1), doubled)
-        if done < doubled and (self._sparing or (done > SETTLED and not _is_in_trouble(seen))):
+        if self._sparing:
+            return done >= doubled
+        if done < self._due[seen.name] or done - seen.last.number < max(done // SPARSER, 1):
             return False
-        return self.patient or self._sparing or self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
+        if SETTLED < done < doubled and not _is_in_trouble(seen):
+            self._due[seen.name] = done + done // SPARSER
+            return False
+        return self.patient or self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
 
     def _look_closely(self, name: str) -> None:
         seen = self.players[name]
