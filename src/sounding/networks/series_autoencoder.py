@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sounding.networks.activations import build_activation
-from sounding.networks.autoencoder import Autoencoder, VariationalAutoencoder
+from sounding.networks.autoencoder import WARMUP, Autoencoder, VariationalAutoencoder
 from sounding.networks.initialization import initialize
 
 KERNEL = 5
@@ -122,7 +122,7 @@ def series_variational_autoencoder(
     noise: float = 0.0,
     masked: float = 0.0,
     beta: float = 1.0,
-    warmup: int = 0,
+    warmup: int = WARMUP,
     free_bits: float = 0.0,
     initialization: str = "default",
 ) -> VariationalAutoencoder:

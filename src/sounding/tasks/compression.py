@@ -206,10 +206,6 @@ class Compression(Task):
         columns = {f"code_{place + 1}": codes[:, place] for place in range(codes.shape[1])}
         return {**columns, "reconstruction_error": predictions.values}
 
-    def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
-        """Nothing: see `draw`."""
-        return {}
-
     def draw(
         self,
         network: nn.Module,

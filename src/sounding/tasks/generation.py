@@ -262,10 +262,6 @@ class Generation(Task):
         """None, as there are no worst rows."""
         return []
 
-    def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
-        """Nothing that can be told from features alone; see `draw`."""
-        return {}
-
     def draw(
         self,
         network: nn.Module,

@@ -166,10 +166,6 @@ class Pretraining(Task):
         features = self.decide(predictions)
         return {f"feature_{place + 1}": features[:, place] for place in range(features.shape[1])}
 
-    def figures(self, predictions: Predictions, truth: np.ndarray) -> dict[str, Any]:
-        """Nothing: see `draw`."""
-        return {}
-
     def draw(
         self,
         network: nn.Module,

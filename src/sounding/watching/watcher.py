@@ -130,6 +130,7 @@ class Watch:
         self._names = named_parameters(self._models)
         self._handles: list[Any] = []
         self._close_handles: dict[str, list[Any]] = {name: [] for name in models}
+        self._before_handles: list[Any] = []  # while anybody's step is looked at
         self._pending: list[Tensor | float] = []
         self._recorder: Recorder | None = None
         self._listening: Recorder | None = None  # to a validation
@@ -214,6 +215,7 @@ class Watch:
         for handle in (one for several in self._close_handles.values() for one in several):
             handle.remove()
         self._close_handles.clear()
+        self._stop_recording()
         self._notes.clear()  # they hold the last batch
         for seen in self.players.values():
             seen.graph = None
@@ -228,7 +230,6 @@ class Watch:
         if self in _active:
             return
         for name, seen in self.players.items():
-            self._handles.append(seen.model.register_forward_pre_hook(self._before_forward_hook()))
             self._handles.append(seen.model.register_forward_hook(self._forward_hook(name), with_kwargs=True))
             if seen.optimizer is not None:
                 self._handles.append(seen.optimizer.register_step_post_hook(self._step_hook(name)))
@@ -279,7 +280,7 @@ class Watch:
 
     def _before_forward_hook(self) -> Callable[..., None]:
         def before(module: nn.Module, args: Any) -> None:  # a function: a method would be copied with the model
-            if apart.depth or not torch.is_grad_enabled() or self._recorder is None or not self._close:
+            if apart.depth or not torch.is_grad_enabled() or self._recorder is None:
                 return
             if self._recorder.tape.random is None:
                 self._recorder.tape.random = torch.get_rng_state()
@@ -381,6 +382,9 @@ class Watch:
         self._notes[name] = probes.Notes()
         if self._recorder is None:
             self._recorder = Recorder(self._weights())
+        if not self._before_handles:
+            before = self._before_forward_hook()
+            self._before_handles = [model.register_forward_pre_hook(before) for model in self._models.values()]
         handles = []
         if seen.optimizer is not None:
             handles.append(seen.optimizer.register_step_pre_hook(self._before_step_hook(name)))
@@ -433,6 +437,13 @@ class Watch:
         seen.graph = None
         if self._is_time(seen):
             self._look_closely(name)
+        if not self._close:
+            self._stop_recording()
+
+    def _stop_recording(self) -> None:
+        for handle in self._before_handles:
+            handle.remove()
+        self._before_handles.clear()
 
     def _keep(self, seen: Seen, recorder: Recorder, step: Step) -> None:
         recorder.forget()
