@@ -1,0 +1,199 @@
+"""What is chosen for the data where the user sets nothing; each choice is a measured one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from sounding.recipe.recipe import Recipe, Settings
+
+
+def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "auto") -> Recipe:
+    """The recipe with all that the user did not set chosen for the data; each choice is a measured one.
+
+    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`, `series`.
+    rows:  training rows.
+    task:  its name, which may have settings of its own: see `FOR_TASK`.
+    """
+    usual = for_pretrained if is_pretrained(settings.get("network.name", "")) else for_inputs
+    chosen = FOR_TASK.get(task, usual)(forms, rows)
+    if usual is for_pretrained and settings.get("transfer.source"):  # its upper layers get nearly the whole rate
+        chosen["training.optimizer.lr"] = 2e-4
+    if settings.get("network.name") != "resnet":
+        chosen.pop("network.options", None)
+    if settings.get("training.optimizer.name") == "gradient_descent":
+        chosen["training.batch_size"] = 0
+    planned = ("precision", "float32_matmul", "attention", "channels_last", "threads", "compile", "workers")
+    by_hand = any(f"training.{key}" in settings for key in planned)
+    chosen["training.plan"] = "given" if by_hand else "measure"
+    return Recipe().with_settings({**chosen, **settings})
+
+
+def for_inputs(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings by what the inputs are."""
+    return for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
+
+
+def for_table(rows: int) -> dict[str, Any]:
+    """Settings for tables of numbers and categories: more rows ask for larger batches and fewer passes."""
+    batch_size = 2 ** round(math.log2(min(max(rows / 128, 32), 256)))
+    return {
+        "training.epochs": min(max(round(350_000 / rows), 12), 40),
+        "training.batch_size": batch_size,
+        "training.patience": 16,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": round(4e-3 * min(1.0, math.sqrt(batch_size / 128)), 6),
+        "training.optimizer.weight_decay": 3e-4,
+        "training.schedule": "cosine",
+        "training.clip_norm": 1.0,
+    }
+
+
+def for_pictures(rows: int) -> dict[str, Any]:
+    """Settings for pictures: fewer of them ask for a smaller network and more passes."""
+    few = rows < 5000
+    return {
+        "network.options": {"stem_size": 16, "hidden_sizes": [32, 64, 128]} if few else {},
+        "training.epochs": min(max(round(600_000 / rows), 10), max(min(round(12_800 / rows), 100), 30)),
+        "training.batch_size": 64 if few else 128,
+        "training.patience": 0,
+        "training.optimizer.name": "nesterov",
+        "training.optimizer.lr": 0.1,
+        "training.optimizer.weight_decay": 5e-4,
+        "training.schedule": "cosine",
+        "training.warmup": 0.2,
+        "training.clip_norm": 0.0,
+        "training.label_smoothing": 0.1,
+        "training.augment": "shift",
+    }
+
+
+def for_text(rows: int) -> dict[str, Any]:
+    """Settings for texts."""
+    return {
+        "training.epochs": 10,
+        "training.batch_size": 64,
+        "training.patience": 3,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.05,
+        "training.label_smoothing": 0.1,
+        "training.clip_norm": 1.0,
+    }
+
+
+def for_pretrained(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for an encoder that was trained elsewhere: it moves slowly, what is new around it quickly."""
+    return {
+        "training.epochs": min(max(round(20_000 / rows), 3), 15),
+        "training.batch_size": 32,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.rates": {"*pretrained.*": 0.05},
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "linear",
+        "training.warmup": 0.1,
+        "training.label_smoothing": 0.1,
+        "training.clip_norm": 1.0,
+        "training.augment": "shift" if "pictures" in forms else "none",
+    }
+
+
+def for_pretraining(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for learning without labels: there is no end to it, so all passes are made."""
+    if "pictures" not in forms:
+        return {**for_table(rows), "training.patience": 0}
+    return {
+        **for_pictures(rows),
+        "training.batch_size": 256,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.warmup": 0.1,
+        "training.clip_norm": 1.0,
+        "training.label_smoothing": 0.0,
+        "training.augment": "none",
+    }
+
+
+def for_compression(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for autoencoders: fewer rows ask for more passes, and pictures among them for shifted ones.
+
+    All passes are made, and the weights of the best are kept: on a few hundred rows the last ones have learned these by
+    heart.
+    """
+    few = rows < 20_000
+    epochs = min(max(round(600_000 / rows), 10), 200)
+    return {
+        "training.epochs": epochs,
+        "training.batch_size": 2 ** round(math.log2(min(max(rows / 128, 32), 128))),
+        "training.patience": epochs,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.1,
+        "training.clip_norm": 1.0,
+        "training.augment": "shift" if few and "pictures" in forms else "none",
+    }
+
+
+def for_anomaly(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for finding what is strange: no stopping early, so that the validation rows choose nothing."""
+    batch_size = 2 ** round(math.log2(min(max(rows / 8, 16), 128)))
+    steps = 1000 if forms <= {"numbers", "categories"} else 2000
+    return {
+        "training.epochs": min(max(round(steps * batch_size / rows), 6), 400),
+        "training.batch_size": batch_size,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-4,
+        "training.schedule": "cosine",
+        "training.clip_norm": 1.0,
+    }
+
+
+def for_generation(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for a generator and a discriminator: a number of steps rather than of passes.
+
+    Adam without momentum, and the average of the generator's weights: Huang et al. 2024, arXiv:2501.05441, appendix.
+    """
+    pictures = "pictures" in forms
+    batch_size, steps = (64, 24_000) if pictures else (256, 3_000)
+    return {
+        "training.epochs": min(max(round(steps * batch_size / rows), 1), 10_000),
+        "training.batch_size": batch_size,
+        "training.patience": 0,
+        "training.optimizer.name": "adam",
+        "training.optimizer.lr": 1e-3,
+        "training.optimizer.weight_decay": 0.0,
+        "training.optimizer.options": {"betas": [0.0, 0.99]},
+        "training.schedule": "cosine",
+        "training.clip_norm": 0.0,
+        "training.averaging": "ema",
+        "training.average_decay": 0.999,
+        **({"generation.penalised": 0.25} if pictures else {"generation.penalty": 0.02}),
+    }
+
+
+FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
+    "compression": for_compression,
+    "anomaly": for_anomaly,
+    "pretraining": for_pretraining,
+    "generation": for_generation,
+}
+"""By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether the name of a network is that of an encoder that was trained elsewhere.
+
+    >>> is_pretrained("hf:google-bert/bert-base-uncased"), is_pretrained("resnet")
+    (True, False)
+    """
+    return name.startswith(("hf:", "timm:"))

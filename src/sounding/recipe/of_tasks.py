@@ -1,0 +1,63 @@
+"""The parts of a recipe that single tasks, or ways to begin, have for themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(kw_only=True, slots=True)
+class PretrainingRecipe:
+    """By what an encoder learns without labels, in the task `pretraining`."""
+
+    method: Literal["auto", "masked", "denoising", "contrastive"] = "auto"
+    """`masked` hides cells of tables or squares of pictures, `denoising` adds noise, `contrastive` (pictures) compares
+    two views of each; `auto` is the one that measured best for the kind of input."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the lesson's constructor, such as `{"masked": 0.5}`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TransferRecipe:
+    """What is carried over from a run that was trained before, and how it is trained on."""
+
+    source: str = ""
+    """The folder of that run: its encoder is the beginning, the head is new."""
+    fingerprint: str = ""
+    """SHA-256 of its schema and weights; filled in, and compared when the run is repeated."""
+    rate: float = 0.3
+    """Factor of the learning rate of the lowest layer that was carried over; those above it lie evenly between it and
+    the head, which has the rate itself. Becomes `training.optimizer.rates`."""
+    release: float = 0.3
+    """Fraction of training after which the lowest such layer is trained too, those above it at even times before; 0
+    trains all from the start, 1 none of them ever. Becomes `training.release`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class AnomalyRecipe:
+    """What counts as strange."""
+
+    false_alarms: float = 0.05
+    """The share of normal rows that may be called anomalies; the validation rows set the threshold."""
+    known: Literal["leave_out", "train"] = "leave_out"
+    """Rows that the target column marks as anomalies: left out of training and calibration, or trained on as all."""
+    normal: list[str] = field(default_factory=list)
+    """Labels of normal rows; when empty a word that means it, such as 0 or normal, else the most frequent label."""
+    trimmed: float = 0.1
+    """The share of each batch that teaches nothing, its strangest rows: anomalies among the training rows, known or
+    not, shall not become usual. 0 where known ones are left out."""
+
+
+@dataclass(kw_only=True, slots=True)
+class GenerationRecipe:
+    """The game of generator and discriminator, in the task `generation` alone."""
+
+    loss: Literal["relativistic", "non_saturating", "hinge", "wasserstein"] = "relativistic"
+    """Of both players; see `tasks/adversarial_losses.py`."""
+    penalty: float = 1.0
+    """Weight of what the slope of the discriminator costs: R1 + R2, or the gradient penalty of `wasserstein`, for which
+    10 is usual; 0 leaves it out."""
+    penalised: float = 1.0
+    """Fraction of the rows of a batch on which that slope is measured: each row costs as much time as all else."""
+    discriminator_rate: float = 1.0
+    """Factor of the learning rate for the discriminator: two time scales, where it is not 1."""
