@@ -157,3 +157,50 @@ def test_workers_are_only_a_few_batches_ahead() -> None:
 
     assert next(in_order(str, steps(), workers=2)) == "0"
     assert len(begun) == 5
+
+
+LENGTHS = torch.from_numpy(generator(0, "lengths").integers(1, 40, size=1234))
+TOKENS = (torch.arange(40)[None] < LENGTHS[:, None]).long()
+
+
+def cut(batch: Batch) -> Batch:
+    """The places that some row of the batch uses."""
+    return batch._replace(inputs=(batch.inputs[0][:, : int(batch.inputs[0].sum(1).max())],))
+
+
+def by_length(**settings: object) -> Batches:
+    options = {"batch_size": 8, "seed": 3, "shuffle": True, "lengths": LENGTHS, "trim": cut}
+    return Batches((TOKENS,), **{**options, **settings})  # type: ignore[arg-type]
+
+
+def test_rows_of_like_length_share_a_batch_and_each_row_comes_once() -> None:
+    batches = list(by_length().epoch(1))
+    assert sorted(torch.cat([batch.rows for batch in batches]).tolist()) == list(range(1234))
+    assert [len(batch.rows) for batch in batches] == [8] * 154 + [2]
+    for batch in batches:
+        assert batch.inputs[0].sum(1).tolist() == LENGTHS[batch.rows].tolist()
+        assert batch.inputs[0].shape[1] == LENGTHS[batch.rows].max()
+    places = sum(batch.inputs[0].numel() for batch in batches)
+    mixed = sum(batch.inputs[0].numel() for batch in by_length(lengths=None).epoch(1))
+    assert LENGTHS.sum() <= places < 1.1 * LENGTHS.sum() < 1.5 * LENGTHS.sum() < mixed
+
+
+def test_batches_of_like_length_come_in_random_order_that_differs_by_epoch() -> None:
+    first, again, second = (list(by_length().epoch(epoch)) for epoch in (0, 0, 1))
+    assert all(torch.equal(one.rows, other.rows) for one, other in zip(first, again, strict=True))
+    assert any(not torch.equal(one.rows, other.rows) for one, other in zip(first, second, strict=True))
+    means = np.array([float(LENGTHS[batch.rows].double().mean()) for batch in first])
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 17])
+def test_few_rows_of_different_length(rows: int) -> None:
+    few = Batches((TOKENS[:rows],), batch_size=8, shuffle=True, lengths=LENGTHS[:rows])
+    seen = [batch.rows for batch in few.epoch(0)]
+    assert sorted(torch.cat([torch.arange(0), *seen]).tolist()) == list(range(rows))
+
+
+def test_unshuffled_batches_are_trimmed_in_their_order() -> None:
+    batches = list(by_length(shuffle=False).epoch(0))
+    assert torch.cat([batch.rows for batch in batches]).tolist() == list(range(1234))
+    assert all(batch.inputs[0].shape[1] == LENGTHS[batch.rows].max() for batch in batches)

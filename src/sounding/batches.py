@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,13 @@ It gives back a new batch: tensors of the old one may be views of the data. With
 threads at a time.
 """
 
+Trim = Callable[[Batch], Batch]
+"""Cuts off the end of a batch that is padding in each of its rows."""
+
+POOL = 50
+"""Batches whose rows are drawn together, then sorted by length: of more, batches differ less from epoch to epoch; of
+fewer, more of each is padding."""
+
 
 class Batches:
     """All rows of a set, in batches.
@@ -43,6 +51,8 @@ class Batches:
     shuffle:    whether rows come in a new order each epoch; the order is a function of (seed, epoch) alone.
     transform:  applied to each batch after the gather.
     workers:    threads that prepare batches ahead of their use; order and bits are the same with any number.
+    lengths:    (N,) how long each row is; while shuffling, rows of about the same length share a batch.
+    trim:       applied to each batch after the gather, before `transform`.
     rows:       how many there are, for a subclass without tensors.
 
     The last batch of an epoch may be smaller. A batch of a single row would leave batch normalisation
@@ -65,15 +75,18 @@ class Batches:
         shuffle: bool = False,
         transform: Transform | None = None,
         workers: int = 0,
+        lengths: Tensor | None = None,
+        trim: Trim | None = None,
         rows: int | None = None,
     ) -> None:
         self.inputs, self.target, self.weight = tuple(inputs), target, weight
         self.seed, self.shuffle, self.transform, self.workers = seed, shuffle, transform, workers
+        self.lengths, self.trim = None if lengths is None else lengths.cpu().numpy(), trim
         self.rows = len(self.inputs[0]) if rows is None else rows
         self.share = (0, 1)
-        lengths = {len(tensor) for tensor in (*self.inputs, target, weight) if tensor is not None}
-        if lengths - {self.rows}:
-            raise ValueError(f"inputs, target and weight have different numbers of rows: {sorted(lengths)}")
+        counts = {len(tensor) for tensor in (*self.inputs, target, weight, lengths) if tensor is not None}
+        if counts - {self.rows}:
+            raise ValueError(f"inputs, target and weight have different numbers of rows: {sorted(counts)}")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         self.batch_size = min(batch_size, max(self.rows, 1))
@@ -122,19 +135,33 @@ class Batches:
 
     def gather(self, rows: Tensor) -> Batch:
         """The batch of some rows, untransformed."""
-        return Batch(
+        batch = Batch(
             tuple([tensor.index_select(0, rows) for tensor in self.inputs]),
             None if self.target is None else self.target.index_select(0, rows),
             None if self.weight is None else self.weight.index_select(0, rows),
             rows,
         )
+        return batch if self.trim is None else self.trim(batch)
 
     def _order(self, epoch: int) -> Tensor:
         """(N,) int64: the rows in the order in which they come."""
         device = self.inputs[0].device
         if not self.shuffle:
             return torch.arange(self.rows, device=device)
-        return torch.from_numpy(generator(self.seed, epoch, "order").permutation(self.rows)).to(device)
+        order = generator(self.seed, epoch, "order").permutation(self.rows)
+        if self.lengths is not None:
+            order = self._by_length(order, epoch)
+        return torch.from_numpy(order).to(device)
+
+    def _by_length(self, order: np.ndarray, epoch: int) -> np.ndarray:
+        """Sorted within pools of batches; then the batches are shuffled, but for the last one, which may be smaller."""
+        assert self.lengths is not None
+        steps = len(self) - 1
+        end, pool = steps * self.batch_size, POOL * self.batch_size
+        pools = [order[low : min(low + pool, end)] for low in range(0, end, pool)]
+        sorted_pools = [rows[np.argsort(self.lengths[rows], kind="stable")] for rows in pools]
+        batches = np.concatenate([*sorted_pools, order[:0]]).reshape(max(steps, 0), self.batch_size)
+        return np.concatenate([generator(self.seed, epoch, "batches").permutation(batches).ravel(), order[end:]])
 
     def _prepare(self, order: Tensor, low: int, high: int, epoch: int, step: int) -> Batch:
         """The share of the batch of order[low:high]."""
@@ -145,12 +172,13 @@ class Batches:
         return batch if self.transform is None else transformed(batch, self.transform, epoch, step, self.share)
 
     def _slice(self, low: int, high: int, rows: Tensor) -> Batch:
-        return Batch(
+        batch = Batch(
             tuple([tensor[low:high] for tensor in self.inputs]),
             None if self.target is None else self.target[low:high],
             None if self.weight is None else self.weight[low:high],
             rows,
         )
+        return batch if self.trim is None else self.trim(batch)
 
 
 def part(low: int, high: int, share: tuple[int, int]) -> tuple[int, int]:

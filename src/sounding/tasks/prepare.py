@@ -117,15 +117,19 @@ class Prepared:
         if weight is not None:
             weight = weight / weight[self.split.train].mean()
         inputs = self.inputs_of(rows)
+        goals = self.task.goals(self.target[rows], inputs)
+        lengths = self.task.lengths(inputs, goals)
         return Batches(
             inputs,
-            self.task.goals(self.target[rows], inputs),
+            goals,
             None if weight is None else torch.from_numpy(weight[rows]).float(),
             batch_size=self.recipe.training.batch_size or max(len(rows), 1),
             seed=self.recipe.seed,
             shuffle=training,
             transform=self._augmentation() if training else None,
             workers=self.recipe.training.workers if training else 0,
+            lengths=lengths,
+            trim=None if lengths is None else self.task.trim,
         )
 
     def _stored_batches(self) -> StoredBatches:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sounding.batches import Batch
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
@@ -146,6 +147,14 @@ class Task(ABC):
     def goals(self, truth: np.ndarray, inputs: tuple[Tensor, ...]) -> Tensor:
         """What the loss takes as the target of some rows: mostly their truth."""
         return self.to_tensor(truth)
+
+    def lengths(self, inputs: tuple[Tensor, ...], goals: Tensor) -> Tensor | None:
+        """(N,) how long each row is, for tasks that train on rows of about one length at a time; mostly none."""
+        return None
+
+    def trim(self, batch: Batch) -> Batch:
+        """A batch without what is padding at the end of each of its rows; only where there are `lengths`."""
+        return batch
 
     @abstractmethod
     def from_tensor(self, target: Tensor) -> np.ndarray:
