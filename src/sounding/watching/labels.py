@@ -80,7 +80,7 @@ def _labelled(laboratory: Laboratory) -> Labelled | None:
     steps = [numbers.get(tape.loss, -1) for tape in reversed(laboratory.tapes)]
     places = [(step, row) for step, part in zip(steps, parts, strict=True) for row in range(len(part[1]))][:LARGEST]
     if inputs.shape[1]:
-        rows = _first_of_each(inputs)
+        rows = first_of_each(inputs)
         inputs = (inputs[rows] - inputs[rows].mean(0)) / inputs[rows].std(0, correction=0).clamp_min(1e-6)
     else:
         rows = torch.arange(len(labels))
@@ -129,7 +129,7 @@ def _classified(name: str, outputs: Tensor, target: Tensor) -> tuple[Tensor, Ten
     return None
 
 
-def _first_of_each(inputs: Tensor) -> Tensor:
+def first_of_each(inputs: Tensor) -> Tensor:
     """The rows that are not the same as one before."""
     _, which = torch.unique(inputs, dim=0, return_inverse=True)
     first = torch.full((int(which.max()) + 1,), len(inputs))

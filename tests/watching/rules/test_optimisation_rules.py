@@ -8,7 +8,9 @@ from programs import alarms, blobs, perceptron, train
 from torch import nn
 from torch.nn import functional as F
 
+import sounding
 from sounding.watching.rules.dead_relu import dead_shares
+from sounding.watching.rules.labels_shuffled import linear_agreement
 from sounding.watching.seen import Activation, Seen, Step
 
 
@@ -109,6 +111,43 @@ def test_labels_in_another_order():
     x, y = blobs(rows=512)
     w = train(shallow(), (x, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(2))]), epochs=10)
     assert alarms(w)[0] == "labels_shuffled"
+
+
+def test_labels_that_are_learned_by_heart_and_foretell_nothing():
+    x, _ = blobs(rows=320)
+    y = torch.randint(3, (320,), generator=torch.Generator().manual_seed(5))
+    model = shallow()
+    with sounding.watch(model, optimizer := torch.optim.Adam(model.parameters(), lr=1e-2), say=None) as w:
+        for _ in range(12):
+            model.train()
+            for rows in torch.arange(256).split(32):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x[rows]), y[rows]).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                F.cross_entropy(model(x[256:]), y[256:])
+    found = next(one for one in w.findings if one.rule == "labels_shuffled")
+    assert "validation rows" in found.confirmed
+    assert alarms(w)[0] == "labels_shuffled"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_linear_fit_foretells_those_left_out_like_a_loop_that_leaves_them_out(seed):
+    random = torch.Generator().manual_seed(seed)
+    x, noise = torch.randn(40, 6, generator=random), torch.randn(40, generator=random)
+    classes = (x[:, 0] + noise > 0).long()
+    found, chance, _ = linear_agreement(x, classes)
+    scaled = ((x - x.mean(0)) / x.std(0)).double()
+    goals = F.one_hot(classes).double() - F.one_hot(classes).double().mean(0)
+    right = 0
+    for row in range(40):
+        others = torch.arange(40) != row
+        penalty = 6.0 * torch.eye(6, dtype=torch.float64)
+        weights = torch.linalg.solve(scaled[others].T @ scaled[others] + penalty, scaled[others].T @ goals[others])
+        right += int((scaled[row] @ weights + F.one_hot(classes).double().mean(0)).argmax() == classes[row])
+    assert found == pytest.approx(right / 40)
+    assert chance == pytest.approx(float(classes.bincount().max()) / 40)
 
 
 HEALTHY = {

@@ -8,66 +8,120 @@ import torch
 from torch import Tensor
 
 from sounding.finding import Finding
+from sounding.watching.experiments import rate_times
+from sounding.watching.labels import first_of_each
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
 FIRST = 60
-HEADWAY = 0.05
-MEMORISED = 0.5
+HEADWAY = 0.1
+MEMORISED = 0.7
+"""Of the loss on one batch: a network that could not learn at all keeps nearly everything, one without hidden layers
+still a part."""
 BETTER = 0.02
 NEIGHBOURS = 5
 EXAMPLES = 100
+CERTAIN = 3.0
+"""Standard errors above chance, from which on targets are taken to agree."""
+RIDGE = 1.0
+"""Penalty of the linear fit, where the products of examples are divided by the number of inputs."""
+VALIDATIONS = 4
+LEARNED, WORSE = 0.97, 1.03
+"""Times the loss of the best constant answer: training below, and validation above, is learning by heart."""
 
 
 class LabelsShuffled(Rule):
     """The network cannot do better than ignoring its inputs, though it can learn.
 
-    Trigger: after sixty steps the loss is within five percent of that of the best constant answer. In pictures and
-    series what matters may take long to find, and neighbours show little of it: there only the end counts.
-    Confirmed: a copy learns one batch by heart, so that network and rate are able to learn; real inputs do no better
-    than zeros; and the targets of nearest neighbours agree no more often than by chance.
+    Trigger: after sixty steps the loss is within ten percent of that of the best constant answer. In pictures and
+    series what matters may take long to find, and neighbours show little of it: there only the end counts. Or the
+    training loss falls while no validation, of four or more, was ever clearly better than that: what is learned by
+    heart says nothing of other rows.
+    Confirmed: a copy learns one batch by heart, so that network and rate are able to learn, and real inputs do no
+    better than zeros, unless validation has told that much; and the targets of nearest neighbours agree no more often
+    than by chance, nor does a linear fit foretell those that were left out of it.
     Remedy: look at some examples beside their targets; shuffle both with the same permutation.
     """
 
     name = "labels_shuffled"
     looks_at = "targets that have nothing to do with the inputs"
     explains = ("underfit", "too_few_steps", "lr_too_low", "overfit", "label_noise")
-    sources: ClassVar = ("Karpathy 2019, A Recipe for Training Neural Networks: input-independent baseline",)
+    sources: ClassVar = (
+        "Karpathy 2019, A Recipe for Training Neural Networks: input-independent baseline",
+        "Zhang et al. 2017, arXiv:1611.03530: random labels are learned by heart",
+    )
 
     def __init__(self) -> None:
         self._next = FIRST
 
     def check(self, seen: Seen) -> Finding | None:
-        if not seen.laboratory.is_ready or (seen.done < self._next and not (seen.ended and seen.done >= FIRST // 2)):
+        if seen.done < self._next and not (seen.ended and seen.done >= FIRST // 2):
             return None
-        if seen.baseline is None or seen.headway() > HEADWAY:
+        by_heart = _learns_by_heart(seen)
+        if seen.baseline is None or not (by_heart or (seen.laboratory.is_ready and seen.headway() <= HEADWAY)):
             return None
         self._next = 2 * seen.done
         inputs, targets = examples(seen)
-        if len(inputs) < EXAMPLES or (inputs.ndim > 2 and not seen.ended):
+        if len(inputs) < EXAMPLES or (inputs.ndim > 2 and not (seen.ended or by_heart)):
             return None
-        inputs = inputs.flatten(1)
-        agreement, chance = neighbour_agreement(inputs, targets)
-        if agreement > chance + 3 * (max(chance * (1 - chance), 0.01) / len(inputs)) ** 0.5:
+        inputs, classes = inputs.flatten(1), classes_of(targets)
+        agreements = (neighbour_agreement(inputs, classes), linear_agreement(inputs, classes))
+        if any(found > chance + CERTAIN * error for found, chance, error in agreements):
             return None
-        left = seen.laboratory.memorises(steps=300)
-        if left > MEMORISED:
+        confirmed = self._by_heart(seen) if by_heart else self._blind(seen)
+        if not confirmed:
             return None
-        blind = seen.laboratory.loss(torch.zeros_like)
-        seeing = seen.laboratory.loss()
-        if seeing < (1 - 5 * BETTER) * blind:
-            return None
+        agreement, chance, _ = agreements[0]
         return self.finding(
             seen,
             "targets look unrelated to the inputs",
-            f"After {seen.done} steps the loss is that of an answer that ignores the inputs.",
+            f"After {seen.done} steps no loss on other rows is better than that of an answer that ignores the inputs."
+            if by_heart
+            else f"After {seen.done} steps the loss is that of an answer that ignores the inputs.",
             "look at some examples beside their targets; inputs and targets have to be shuffled together",
             severity="error",
             agreement=agreement,
             chance=chance,
-            confirmed=f"a copy learned one batch by heart ({left:.1%} of its loss left), zeros for inputs do as well "
-            f"({blind:.4g} against {seeing:.4g}), and neighbours agree in {agreement:.0%} where chance is {chance:.0%}",
+            confirmed=f"{confirmed}, and neighbours agree in {agreement:.0%} where chance is {chance:.0%}",
         )
+
+    def _by_heart(self, seen: Seen) -> str:
+        best = min(_validation_losses(seen))
+        return (
+            f"the loss on validation rows was {best:.4g} at its best, "
+            f"where ignoring the inputs comes to {seen.baseline:.4g}"
+        )
+
+    def _blind(self, seen: Seen) -> str:
+        """That the network could learn, and does not look at its inputs; nothing where either is not so."""
+        left = seen.laboratory.memorises(steps=300)
+        if left > MEMORISED:  # a rate that has fallen already says nothing of what the network can hold
+            left = seen.laboratory.memorises(rate_times(3), steps=300)
+        if left > MEMORISED:
+            return ""
+        blind, seeing = seen.laboratory.loss(torch.zeros_like), seen.laboratory.loss()
+        if seeing < (1 - 5 * BETTER) * blind:
+            return ""
+        return (
+            f"a copy learned one batch by heart ({left:.1%} of its loss left), zeros for inputs do as well "
+            f"({blind:.4g} against {seeing:.4g})"
+        )
+
+
+def _validation_losses(seen: Seen) -> list[float]:
+    return [loss for one in seen.validations if (loss := one.loss) is not None]
+
+
+def _learns_by_heart(seen: Seen) -> bool:
+    """Whether training gets better than ignoring the inputs, and validation never does."""
+    losses, baseline = _validation_losses(seen), seen.baseline
+    if len(losses) < VALIDATIONS or baseline is None:
+        return False
+    return (
+        seen.headway() > 1 - LEARNED
+        and min(losses) >= LEARNED * baseline
+        and sorted(losses[-VALIDATIONS:])[VALIDATIONS // 2] >= WORSE * baseline
+    )
 
 
 def examples(seen: Seen) -> tuple[Tensor, Tensor]:
@@ -82,23 +136,44 @@ def examples(seen: Seen) -> tuple[Tensor, Tensor]:
             targets.append(target)
     if not inputs:
         return torch.empty(0, 0), torch.empty(0)
-    return torch.cat(inputs), torch.cat(targets)
+    joined, rows = torch.cat(inputs), first_of_each(torch.cat(inputs).flatten(1))
+    return joined[rows], torch.cat(targets)[rows]
 
 
-def neighbour_agreement(inputs: Tensor, targets: Tensor) -> tuple[float, float]:
-    """How often the targets of nearest neighbours agree, and how often those of any two examples do.
+def classes_of(targets: Tensor) -> Tensor:
+    """(N,) int64 from targets of any shape; numbers are above their median or not."""
+    if not targets.is_floating_point():
+        return targets.flatten(1)[:, 0].long() if targets.ndim > 1 else targets.long()
+    targets = targets.flatten(1)[:, 0] if targets.ndim > 1 and targets.shape[1] == 1 else targets
+    return (targets > targets.median()).long() if targets.ndim == 1 else targets.argmax(1)
 
-    Numbers agree where both are on the same side of the median.
-    """
-    if targets.is_floating_point():
-        targets = targets.flatten(1)[:, 0] if targets.ndim > 1 and targets.shape[1] == 1 else targets
-        targets = (targets > targets.median()).long() if targets.ndim == 1 else targets.argmax(1)
-    elif targets.ndim > 1:
-        targets = targets.flatten(1)[:, 0]
-    scaled = (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)
+
+def neighbour_agreement(inputs: Tensor, classes: Tensor) -> tuple[float, float, float]:
+    """How often nearest neighbours have the same class, how often any two examples have, and its standard error."""
+    scaled = _scaled(inputs)
     distances = torch.cdist(scaled, scaled)
     distances.fill_diagonal_(float("inf"))
     nearest = distances.topk(min(NEIGHBOURS, len(inputs) - 1), largest=False).indices
-    agreement = float((targets[nearest] == targets[:, None]).float().mean())
-    shares = torch.bincount(targets - targets.min()).float() / len(targets)
-    return agreement, float(shares.square().sum())
+    agreement = float((classes[nearest] == classes[:, None]).float().mean())
+    chance = float((torch.bincount(classes - classes.min()).float() / len(classes)).square().sum())
+    return agreement, chance, (max(chance * (1 - chance), 0.01) / len(inputs)) ** 0.5
+
+
+def linear_agreement(inputs: Tensor, classes: Tensor) -> tuple[float, float, float]:
+    """The same for a linear fit to all other examples: how often it finds the class of one, against the largest share.
+
+    A ridge regression, leaving one out in closed form: Hastie et al., The Elements of Statistical Learning, eq. 7.64.
+    """
+    scaled, goals = _scaled(inputs).double(), torch.nn.functional.one_hot(classes - classes.min()).double()
+    shares = goals.mean(0)
+    kernel = scaled @ scaled.T / scaled.shape[1]
+    hat = torch.linalg.solve(kernel + RIDGE * torch.eye(len(kernel), dtype=kernel.dtype), kernel).T
+    fitted, own = hat @ (goals - shares), hat.diagonal()[:, None]
+    left_out = shares + (fitted - own * (goals - shares)) / (1 - own)
+    found = float((left_out.argmax(1) == classes - classes.min()).double().mean())
+    chance = float(shares.max())
+    return found, chance, (max(chance * (1 - chance), 0.01) / len(inputs)) ** 0.5
+
+
+def _scaled(inputs: Tensor) -> Tensor:
+    return (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)
