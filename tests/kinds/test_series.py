@@ -53,26 +53,43 @@ def test_gaps_are_the_mean_and_told() -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([[1.0, 2.0], [1.0, 2.0], [1.0]], r"x.parquet:3 .*a series of 1 points among those of 2 points"),
-        ([[[1.0], [2.0]], [[1.0]]], r"x.parquet:2 .*a series of 1 x 1 among those of 2 x 1"),
-        ([[1.0], None], r"x.parquet:2 .*1 of 2 rows have no series"),
-        ([[], []], r"x.parquet:1 .*a series without points"),
+        ([[[1.0], [2.0]], [[1.0]]], r"x.parquet:2 .*a series on 1 channels among those on 2"),
+        ([[[1.0], [2.0]], [[1.0], [2.0, 3.0]]], r"x.parquet:2 .*channels of 1, 2 points"),
+        ([[[1.0, 2.0]], None], r"x.parquet:2 .*1 of 2 rows have no series"),
+        ([[[1.0]], [[]]], r"x.parquet:2 .*a series without points"),
     ],
 )
 def test_other_shapes_are_refused_by_row(cells: list[object], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Series.fit(
-            column(
-                pa.array(
-                    cells,
-                    pa.list_(pa.list_(pa.float64()))
-                    if isinstance(cells[0], list) and cells[0] and isinstance(cells[0][0], list)
-                    else pa.list_(pa.float64()),
-                )
-            ),
-            np.arange(len(cells)),
-            SETTINGS,
-        )
+        Series.fit(column(pa.array(cells, pa.list_(pa.list_(pa.float64())))), np.arange(2), SETTINGS)
+
+
+def test_lengths_that_vary_are_padded_and_a_channel_says_where_points_are() -> None:
+    cells = pa.array([[[1.0, 2.0, 3.0], [0.0, 4.0, 8.0]], [[3.0], [4.0]], [[1.0, 9.0], [None, 4.0]]])
+    kind, findings = Series.fit(column(cells), np.arange(2), SETTINGS)
+    assert (kind.shortest, kind.length, findings) == (1, 3, [])
+    assert kind.describe() == "series of 1 to 3 points on 2 channels"
+    assert kind.block("x").varying
+    assert kind.mean == pytest.approx((9 / 4, 16 / 4))  # of the points that there are, in the training rows
+    encoded, (finding,) = kind.encode(column(cells))
+    assert encoded.shape == (3, 3, 3)
+    assert encoded[:, 2].tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
+    assert (encoded[1, :, 1:] == 0).all()
+    assert finding.evidence["points"] == 1  # a gap within a series is told, what is behind its end is none
+
+
+def test_longer_series_than_in_training_are_read_to_their_end() -> None:
+    kind, _ = Series.fit(column(pa.array([[1.0, 2.0], [3.0]])), np.arange(2), SETTINGS)
+    encoded, (finding,) = kind.encode(column(pa.array([[1.0], [1.0, 2.0, 3.0, 4.0]])))
+    assert encoded.shape == (2, 2, 4)
+    assert (finding.rule, finding.evidence["longest"]) == ("longer-series", 4)
+
+
+def test_another_length_is_refused_where_all_training_rows_have_one() -> None:
+    cells = pa.array([[1.0, 2.0], [1.0, 2.0], [1.0]])
+    kind, _ = Series.fit(column(cells), np.arange(2), SETTINGS)
+    with pytest.raises(DataError, match=r"x.parquet:3 .*a series of 1 points, where all training rows have 2"):
+        kind.encode(column(cells))
 
 
 def test_lists_of_words_are_no_series() -> None:

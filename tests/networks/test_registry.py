@@ -40,7 +40,7 @@ def test_every_network_class_can_be_reached() -> None:
 
 
 def test_files_can_be_lifted_out() -> None:
-    helpers = {"_choice", "_padding", "activations", "initialization", "normalization", "stochastic_depth"}
+    helpers = {"_choice", "_lengths", "_padding", "activations", "initialization", "normalization", "stochastic_depth"}
     for name in modules():
         imports = [
             node.module.removeprefix("sounding.networks.")
@@ -51,6 +51,7 @@ def test_files_can_be_lifted_out() -> None:
             "tabular": {"feedforward"},
             "autoencoder": {"feedforward", "tabular"},
             "series_autoencoder": {"autoencoder"},
+            "series_readers": {"recurrent", "transformer"},
             "one_class": {"tabular"},
             "denoiser": {"feedforward"},
             "pretrained": {"convolutional"},

@@ -25,7 +25,8 @@ categories:  (N,) int32, codes in [0, cardinality); 0 stands for missing, rare a
 tokens:      (N, length) int32, 0 is padding at the end; or (N, length, 1 + pieces), the codes of its pieces behind
              that of each token
 pictures:    (N, channels, height, width) uint8
-series:      (N, channels, length) float32, standardised by channel; no NaN
+series:      (N, channels, length) float32, standardised by channel; no NaN. Of lengths that vary (N, channels + 1,
+             length or more): padding at the end is 0, and the last channel is 1 where there are points
 """
 
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|infinity|Inf|Infinity|INF)$"
@@ -233,7 +234,9 @@ class Block:
     vocabulary_size: int = 0
     """tokens: codes are in [0, vocabulary_size); 0 is padding, 1 any unknown token."""
     length: int = 0
-    """tokens: the number of tokens of each text, padding included; series: the number of points."""
+    """tokens: the number of tokens of each text, padding included; series: points of the longest."""
+    varying: bool = False
+    """series: whether they differ in length; then a last channel says where there are points."""
     piece_buckets: int = 0
     """tokens: codes of the pieces of words are in [0, piece_buckets), 0 is no piece; 0 where there are no pieces."""
     channels: int = 0

@@ -16,19 +16,29 @@ from sounding.recipe import DataRecipe
 
 @dataclass(frozen=True)
 class Series(Kind):
-    """A stretch of one length, as numbers with mean 0 and standard deviation 1 over the training rows, by channel.
+    """A stretch of numbers, with mean 0 and standard deviation 1 over the training rows, by channel.
 
     A cell is a list of numbers, or for several channels a list of such lists. A point without a value is 0, the mean.
+    Where the training rows are not all of one length, shorter series end with zeros, and a last channel is 1 where
+    there are points; series that are longer than all of these are read to their end, too.
     """
 
     name: ClassVar[str] = "series"
     form: ClassVar[Form] = "series"
 
     channels: int
+    shortest: int
+    """Points of the shortest training row."""
     length: int
+    """Points of the longest."""
     mean: tuple[float, ...]
     """Of each channel, over training rows."""
     std: tuple[float, ...]
+
+    @property
+    def varying(self) -> bool:
+        """Whether the training rows differ in length."""
+        return self.shortest < self.length
 
     @classmethod
     def recognise(cls, column: Column) -> Recognition | None:
@@ -40,39 +50,39 @@ class Series(Kind):
 
     @classmethod
     def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
-        """Measure mean and deviation of each channel on the training rows.
+        """Measure mean and deviation of each channel, and the lengths, on the training rows.
 
         Raises:
-            DataError: naming the first row without a series, or with one of another shape than the first.
+            DataError: naming the first row without a series, or with other channels than the first.
         """
-        values = points(column)[rows].astype(np.float64)
+        values, lengths = points(column.take(rows))
         finite = np.isfinite(values)
         counts = np.maximum(finite.sum(axis=(0, 2)), 1)
         mean = np.where(finite, values, 0.0).sum(axis=(0, 2)) / counts
         squares = np.where(finite, values - mean[:, None], 0.0) ** 2
         std = np.sqrt(squares.sum(axis=(0, 2)) / counts)
-        _, channels, length = values.shape
-        return cls(channels, length, tuple(map(float, mean)), tuple(float(s) or 1.0 for s in std)), []
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        deviations = tuple(float(s) or 1.0 for s in std)
+        return cls(values.shape[1], shortest, longest, tuple(map(float, mean)), deviations), []
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
-        """(N, channels, length) float32.
+        """(N, channels, length) float32; of lengths that vary (N, channels + 1, length or more).
 
         Raises:
-            DataError: naming the first row whose series has not the shape of the training rows.
+            DataError: naming the first row whose series has not the channels, or the length, of the training rows.
         """
-        values = points(column, (self.channels, self.length))
+        values, lengths = points(column, self.channels, 0 if self.varying else self.length)
+        longest = max(self.length, values.shape[2])
+        values = np.pad(values, ((0, 0), (0, 0), (0, longest - values.shape[2])), constant_values=np.nan)
+        real = np.arange(longest) < lengths[:, None]
         scaled = (values - np.array(self.mean)[:, None]) / np.array(self.std)[:, None]
-        lacking = ~np.isfinite(scaled)
-        scaled[lacking] = 0.0
-        if not lacking.any():
-            return scaled.astype(np.float32), []
-        found = Finding(
-            rule="gaps-in-series",
-            severity="warning",
-            title=f'"{column.name}": {lacking.sum():,} of {lacking.size:,} points have no value: the mean stands there',
-            evidence={"column": column.name, "points": int(lacking.sum()), "rows": int(lacking.any(axis=(1, 2)).sum())},
-        )
-        return scaled.astype(np.float32), [found]
+        gaps = ~np.isfinite(scaled)
+        scaled[gaps] = 0.0
+        gaps &= real[:, None, :]
+        findings = [*_gaps(column, gaps), *self._longer(column, lengths)]
+        if self.varying:
+            scaled = np.concatenate([scaled, real[:, None, :]], axis=1)
+        return scaled.astype(np.float32), findings
 
     def block(self, column: str) -> Block:
         """A block of its own."""
@@ -82,19 +92,50 @@ class Series(Kind):
             (column,),
             channels=self.channels,
             length=self.length,
+            varying=self.varying,
             mean=self.mean,
             std=self.std,
         )
 
     def show(self, column: Column, row: int) -> str:
         """The first points of the first channel."""
-        first = points(column.take(np.array([row])))[0, 0, :8]
-        return " ".join(f"{value:.4g}" for value in first) + (" ..." if self.length > len(first) else "")
+        values, lengths = points(column.take(np.array([row])))
+        return " ".join(f"{value:.4g}" for value in values[0, 0, :8]) + (" ..." if lengths[0] > 8 else "")
 
     def describe(self) -> str:
-        """Length and channels."""
+        """Lengths and channels."""
+        length = f"{self.shortest} to {self.length}" if self.varying else str(self.length)
         several = f" on {self.channels} channels" if self.channels > 1 else ""
-        return f"series of {self.length} points{several}"
+        return f"series of {length} points{several}"
+
+    def _longer(self, column: Column, lengths: np.ndarray) -> list[Finding]:
+        """That some series are longer than the network has seen any."""
+        longer = lengths > self.length
+        if not longer.any():
+            return []
+        return [
+            Finding(
+                rule="longer-series",
+                severity="info",
+                title=f'"{column.name}": {longer.sum():,} of {len(lengths):,} series are longer than any training row, '
+                f"up to {lengths.max():,} points where those have {self.length:,} at most; they are read to their end",
+                evidence={"column": column.name, "rows": int(longer.sum()), "longest": int(lengths.max())},
+            )
+        ]
+
+
+def _gaps(column: Column, lacking: np.ndarray) -> list[Finding]:
+    """That points have no value: (N, channels, length) bool."""
+    if not lacking.any():
+        return []
+    return [
+        Finding(
+            rule="gaps-in-series",
+            severity="warning",
+            title=f'"{column.name}": {lacking.sum():,} of {lacking.size:,} points have no value: the mean stands there',
+            evidence={"column": column.name, "points": int(lacking.sum()), "rows": int(lacking.any(axis=(1, 2)).sum())},
+        )
+    ]
 
 
 def series_depth(kind: pa.DataType) -> int:
@@ -106,37 +147,48 @@ def series_depth(kind: pa.DataType) -> int:
     return depth if numbers and depth <= 2 else 0
 
 
-def points(column: Column, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """(N, channels, length) float64; NaN where a point has no value.
+def points(column: Column, channels: int = 0, length: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(N, channels, longest) float64, NaN where a point has no value and behind the last; (N,) how many points.
 
-    shape:  the channels and the length that all rows should have; those of the first row when left out.
+    channels: that all rows should have; those of the first row where 0.
+    length:   that all rows should have; any where 0.
 
     Raises:
-        DataError: naming the first row that has none, or another shape.
+        DataError: naming the first row that has no series, other channels, or another length.
     """
     cells, rows = column.plain, len(column)
     if cells.null_count:
         lacking = int(np.argmin(np.asarray(pc.is_valid(cells))))
         raise column.error(f"{cells.null_count} of {rows} rows have no series", "leave these rows out", row=lacking)
-    outer = cells if series_depth(cells.type) == 2 else None
-    inner = cells.flatten() if outer is not None else cells
-    channels = np.full(rows, 1) if outer is None else np.asarray(pc.list_value_length(outer), dtype=np.int64)
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(inner), 0), dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(channels)])
-    if shape is None:
-        shape = (int(channels[0]), int(lengths[0])) if len(lengths) else (0, 0)
-    wrong = channels != shape[0]
-    owner = np.repeat(np.arange(rows), channels)
-    wrong[owner[lengths != shape[1]]] = True
-    if wrong.any() or not all(shape):
+    several = series_depth(cells.type) == 2
+    inner = cells.flatten() if several else cells
+    counts = np.asarray(pc.list_value_length(cells), dtype=np.int64) if several else np.ones(rows, dtype=np.int64)
+    each = np.asarray(pc.fill_null(pc.list_value_length(inner), 0), dtype=np.int64)
+    owner = np.repeat(np.arange(rows), counts)
+    first = np.cumsum(counts) - counts
+    channels = channels or (int(counts[0]) if rows else 1)
+    if (wrong := counts != channels).any():
         row = int(wrong.argmax())
-        its = lengths[starts[row] : starts[row + 1]]
-        found = f"{channels[row]} x {its[0] if len(its) else 0}" if outer is not None else f"{its[0]} points"
-        wanted = f"{shape[0]} x {shape[1]}" if outer is not None else f"{shape[1]} points"
+        what = f"a series on {counts[row]} channels among those on {channels}"
+        raise column.error(what, "give all series as many channels", row=row)
+    lengths = each[first] if rows else each
+    ragged = np.zeros(rows, dtype=bool)
+    ragged[owner[each != lengths[owner]]] = True
+    if ragged.any():
+        row = int(ragged.argmax())
+        its = ", ".join(map(str, each[first[row] : first[row] + channels]))
+        raise column.error(f"channels of {its} points", "give all channels of a row as many points", row=row)
+    if (lengths == 0).any():
+        what = "a series without points"
+        raise column.error(what, "leave such rows out", row=int((lengths == 0).argmax()))
+    if length and (lengths != length).any():
+        row = int((lengths != length).argmax())
         raise column.error(
-            f"a series of {found} among those of {wanted}" if wrong.any() else "a series without points",
-            "give series of one length and as many channels, or a long table and data.window to cut it",
+            f"a series of {lengths[row]} points, where all training rows have {length}",
+            "give series of that length, or train with series of several lengths",
             row=row,
         )
-    values = inner.flatten().cast(pa.float64())
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64).reshape(rows, *shape).copy()
+    values = np.full((rows, channels, int(lengths.max()) if rows else length), np.nan)
+    flat = inner.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values[np.broadcast_to((np.arange(values.shape[2]) < lengths[:, None])[:, None], values.shape)] = flat
+    return values, lengths

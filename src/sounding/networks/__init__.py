@@ -45,6 +45,8 @@ from sounding.networks.series_autoencoder import (
     series_autoencoder,
     series_variational_autoencoder,
 )
+from sounding.networks.series_convolution import SeriesConvolution
+from sounding.networks.series_readers import SeriesRecurrent, SeriesTransformer
 from sounding.networks.stochastic_depth import StochasticDepth
 from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
 from sounding.networks.text_ensemble import TextEnsemble
@@ -76,8 +78,11 @@ __all__ = [
     "RecurrentEncoder",
     "RecurrentNetwork",
     "ResNet",
+    "SeriesConvolution",
     "SeriesDecoder",
     "SeriesEncoder",
+    "SeriesRecurrent",
+    "SeriesTransformer",
     "SquaredDistances",
     "Standardize",
     "StochasticDepth",
@@ -118,7 +123,7 @@ __all__ = [
 ]
 
 
-FROM_DATA = ("bins", "picture_size", "piece_buckets", "length")
+FROM_DATA = ("bins", "picture_size", "piece_buckets", "length", "varying")
 """Keywords that the data decide."""
 
 
@@ -133,7 +138,9 @@ class Family:
         pictures  build(in_channels, out_features, picture_size=(H, W), ...)
                   network(pictures (B, in_channels, H, W) float)
         series    build(in_channels, out_features, length=L, ...)
-                  network(series (B, in_channels, L) float)
+                  network(series (B, in_channels, L) float); one that is built with `varying=True` also reads series of
+                  several lengths, (B, in_channels + 1, L or another): the last channel is 1 where there are points, and
+                  0 in the padding at the end
         tokens    build(vocabulary_size, out_features, ...)
                   network(tokens (B, L) codes, 0 for padding at the end, 1 for unknown words)
                   or tokens (B, L, 1 + pieces): of each word its code, then those of its pieces; only a network that
@@ -175,6 +182,9 @@ NETWORKS: dict[str, Family] = {
     "resnet18": Family(resnet18, "pictures"),
     "resnet34": Family(resnet34, "pictures"),
     "resnet50": Family(resnet50, "pictures"),
+    "series_convolution": Family(SeriesConvolution, "series"),
+    "series_recurrent": Family(SeriesRecurrent, "series"),
+    "series_transformer": Family(SeriesTransformer, "series"),
     "bag": Family(BagOfPhrases, "tokens"),
     "text_ensemble": Family(TextEnsemble, "tokens"),
     "text_convolution": Family(TextConvolution, "tokens"),

@@ -32,7 +32,11 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
 
 def for_inputs(forms: set[str], rows: int) -> dict[str, Any]:
     """Settings by what the inputs are."""
-    return for_pictures(rows) if "pictures" in forms else for_text(rows) if "tokens" in forms else for_table(rows)
+    if "pictures" in forms:
+        return for_pictures(rows)
+    if "tokens" in forms:
+        return for_text(rows)
+    return for_series(rows) if "series" in forms else for_table(rows)
 
 
 def for_table(rows: int) -> dict[str, Any]:
@@ -80,6 +84,23 @@ def for_text(rows: int) -> dict[str, Any]:
         "training.optimizer.weight_decay": 1e-2,
         "training.schedule": "cosine",
         "training.warmup": 0.05,
+        "training.label_smoothing": 0.1,
+        "training.clip_norm": 1.0,
+    }
+
+
+def for_series(rows: int) -> dict[str, Any]:
+    """Settings for series: a number of steps rather than of passes, as there are often few rows."""
+    batch_size = 2 ** round(math.log2(min(max(rows / 32, 16), 64)))
+    return {
+        "training.epochs": min(max(round(300 * batch_size / rows), 20), 200),
+        "training.batch_size": batch_size,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 1e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.1,
         "training.label_smoothing": 0.1,
         "training.clip_norm": 1.0,
     }

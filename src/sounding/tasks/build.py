@@ -18,6 +18,10 @@ from sounding.recipe import NetworkRecipe, is_pretrained
 DEFAULTS = {
     ("logits", "table"): ("ensemble", "an ensemble that shares its weights, which measured best on tables"),
     ("logits", "pictures"): ("resnet", "a small residual network, which measured best on small pictures"),
+    ("logits", "series"): (
+        "series_convolution",
+        "an ensemble of convolutions over time, which measured best on series",
+    ),
     ("logits", "tokens"): ("text_ensemble", "an ensemble of readers, which measured best on short texts"),
     ("reconstruction", "table"): ("autoencoder", "fully connected layers to a code and back"),
     ("reconstruction", "pictures"): (
@@ -261,6 +265,11 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
             scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
             return WRAPPERS.get(family.answers, Standardized)(Standardize(*scale), network)
         if form == "series":
+            if block.varying and "varying" not in signature(build).parameters:
+                raise RecipeError(
+                    f'the network "{name}" takes series of one length, and these differ', "cut or pad them"
+                )
+            options = {**options, "varying": True} if block.varying else options
             return build(block.channels, outputs, length=block.length, **options)
         if block.piece_buckets and "piece_buckets" in signature(build).parameters:
             options = {**options, "piece_buckets": block.piece_buckets}

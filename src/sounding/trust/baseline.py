@@ -1,7 +1,8 @@
 """Simple models on the same split, and whether the network was worth it.
 
-Three of them: a guess that ignores the inputs; a linear model; gradient-boosted trees, where there is a table. They see
-what the network sees, learn from the same training rows, and are measured on the same rows.
+Three of them: a guess that ignores the inputs; a linear model; gradient-boosted trees, where there is a table. Series
+have two of their own: see `series`. They see what the network sees, learn from the same training rows, and are measured
+on the same rows.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from sounding.recipe import Recipe
 from sounding.tasks import Predictions, Regression, Task
 from sounding.tasks.multilabel import Multilabel
 from sounding.trust.problem import Model, Problem
+from sounding.trust.series import SERIES
 from sounding.trust.unsupervised import WITHOUT_TARGET
 
 MOST_LINEAR_CELLS = 60_000_000
@@ -133,7 +135,7 @@ def models(task: Task) -> Mapping[str, Model]:
     """The simple models by name, the guess first."""
     if not task.needs_target:
         return WITHOUT_TARGET.get(task.name, {})
-    return {_guess_name(task): guess, "a linear model": linear, "gradient-boosted trees": trees}
+    return {_guess_name(task): guess, "a linear model": linear, "gradient-boosted trees": trees, **SERIES}
 
 
 def guess(problem: Problem) -> tuple[np.ndarray, str]:
@@ -213,6 +215,8 @@ def linear_inputs(problem: Problem) -> Any:
             pixels = blocks[name].reshape(rows, -1).astype(np.float32)
             pixels /= 255
             parts.append(pixels)
+        elif name.startswith("series:"):
+            parts.append(blocks[name].reshape(rows, -1))
         elif name.startswith("text:"):
             words = schema[name.removeprefix("text:")].column(problem.table).words
             texts = [text or "" for text in words.to_pylist()]

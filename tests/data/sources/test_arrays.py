@@ -102,6 +102,7 @@ def test_rows_as_dictionaries() -> None:
     ("source", "says"),
     [
         ((np.zeros((3, 2)), np.zeros(2)), "x has 3 rows and y has 2"),
+        ({"a": [[1], [1, 2]]}, "lists of several lengths"),
         ({"a": np.zeros(3), "b": np.zeros(2)}, '"a" has 3 rows and "b" has 2'),
         (PICTURES / 255, "pictures of type float64; give uint8"),
         (PICTURES.transpose(0, 2, 1, 3), "neither 1, 3 nor 4 channels"),

@@ -20,6 +20,7 @@ from sounding.data.sources import (
     parquet,
     parts,
     records,
+    ts,
 )
 from sounding.data.sources._files import existing
 from sounding.data.stream import Stream, in_memory
@@ -53,6 +54,7 @@ SOURCES: tuple[Source, ...] = (
     parquet,
     arrow,
     jsonl,
+    ts,
     idx,
     image_folder,
     parts,

@@ -95,7 +95,11 @@ def _numpy(value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value
     if not _is_array(value):
-        return np.asarray(value)
+        try:
+            return np.asarray(value)
+        except ValueError:  # lists of several lengths
+            remedy = "give series as a column of a PyArrow table: pa.table({...})"
+            raise DataError("lists of several lengths are no array", remedy) from None
     value = value.detach().cpu()
     if not value.dtype.is_floating_point:
         return np.asarray(value.numpy())
