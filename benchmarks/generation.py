@@ -11,7 +11,7 @@ Each run is `sounding fit ... --task generation` and `sounding predict RUN --cou
 holds the public data sets (default: the environment variable SOUNDING_DATA). The last line is JSON.
 
 Pictures are judged by a small convolutional network that was trained on the real ones: precision, recall and Fréchet
-distance against the test pictures in its features (64 numbers before its head), and the classification accuracy score:
+distance against the test pictures in its features (128 numbers before its head), and the classification accuracy score:
 the accuracy on the real test pictures of the same network trained on as many made-up pictures as there are real ones,
 with the classes that were asked for (Ravuri and Vinyals 2019, arXiv:1905.10887).
 """
@@ -123,9 +123,9 @@ class Scaled(nn.Module):
 def classifier(pictures: np.ndarray, codes: np.ndarray) -> Trainer:
     """A small convolutional network after three passes over some pictures."""
     torch.manual_seed(0)
-    network = ConvolutionalNetwork(1, 10, picture_size=(28, 28), hidden_sizes=[32, 64], depth=1)
+    network = ConvolutionalNetwork(1, 10, picture_size=(28, 28), hidden_sizes=[16, 32, 64, 128], depth=1)
     trainer = Trainer(
-        Scaled(network), lr=3e-3, schedule="cosine", epochs=3, batch_size=128, watch=False, threads=1, progress=False
+        Scaled(network), lr=1e-2, schedule="cosine", epochs=3, batch_size=128, watch=False, threads=1, progress=False
     )
     trainer.fit((pictures, codes.astype(np.int64)))
     return trainer

@@ -162,7 +162,7 @@ class Laboratory:
         batches: how many of the latest batches; 0 takes all.
         fresh:   begin where training began, at the highest rate so far, instead of where it is.
         """
-        began = time.perf_counter()
+        began = time.thread_time()
         tapes = self.tapes[-batches:]
         losses = []
         with apart():
@@ -177,7 +177,7 @@ class Laboratory:
                     break
                 if losses[-1] < enough * losses[0]:
                     break
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.thread_time() - began
         return losses
 
     def race(self, remedy: Remedy, *, steps: int = STEPS, batches: int = 0, fresh: bool = False) -> Race:
@@ -195,7 +195,7 @@ class Laboratory:
 
         without_penalty: train without what parameters add to the loss directly, too.
         """
-        began = time.perf_counter()
+        began = time.thread_time()
         count = max(len(self.tapes) // 4, 1)
         trained, tested = self.tapes[:-count], self.tapes[-count:]
         if without_penalty:
@@ -212,7 +212,7 @@ class Laboratory:
                     least = min(least, _evaluated(twin, tested))
             if not steps:
                 least = _evaluated(twin, tested)
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.thread_time() - began
         return least
 
     def loss(self, change: Callable[[Tensor], Tensor] | None = None, tape: Tape | None = None) -> float:

@@ -34,7 +34,8 @@ busy the machine is, and long runs are looked at no more than short ones, nearly
 SETTLED = 500
 """... but after so many steps only where the run is in trouble; else when the steps have doubled."""
 SHARE = 0.02
-"""Of the time that has passed, what looking at steps may take at the very most ..."""
+"""Of the CPU time that has passed, what looking at steps may take at the very most: how busy the machine is with other
+work is to change nothing ..."""
 ALLOWANCE = 1.0
 """... beside so many seconds."""
 SPARING_FIRST = 3
@@ -43,7 +44,7 @@ TROUBLED, HEADWAY = 60, 0.1
 """After so many steps with less of the loss gone a run is in trouble."""
 EXPERIMENTS, EXPERIMENTS_ALLOWANCE = 0.05, 20.0
 """Of the time that has passed, what experiments may take beside so many seconds, where a run is in trouble ..."""
-CALM, CALM_ALLOWANCE = 0.01, 1.0
+CALM, CALM_ALLOWANCE = 0.01, 0.5
 """... and where it is not: the next one, as long as it is expected to be, has to fit in."""
 
 _active: list[Watch] = []
@@ -199,7 +200,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         """Begin to watch."""
-        self._began = time.perf_counter()
+        self._began = time.thread_time()
         self._attach()
         for name, seen in self.players.items():
             seen.laboratory.keep_start()
@@ -298,7 +299,7 @@ class Watch:
             self._pending.append(root.detach())
         if not self._close:
             return
-        began = time.perf_counter()
+        began = time.thread_time()
         if self._recorder is not None:
             self._recorder.ended_in(root)
             self._recorder.end()
@@ -310,14 +311,14 @@ class Watch:
             if seen.graph is None or reached:
                 seen.graph = graph
                 notes.note_graph(graph)
-        self._spent += time.perf_counter() - began
+        self._spent += time.thread_time() - began
 
     def _after_backward(self) -> None:
         if self._close:
-            began = time.perf_counter()
+            began = time.thread_time()
             for name in self._close:
                 self._notes_of(name).note_after(self.players[name])
-            self._spent += time.perf_counter() - began
+            self._spent += time.thread_time() - began
 
     def _before_step_hook(self, name: str) -> Callable[..., None]:
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -350,7 +351,7 @@ class Watch:
         return after
 
     def _note_step(self, seen: Seen, loss: float, rate: float) -> None:
-        now = time.perf_counter()
+        now = time.thread_time()
         if seen.losses:
             self._a_step = min(self._a_step, now - self._noted)
         self._noted = now
@@ -374,7 +375,7 @@ class Watch:
         if SETTLED < done < doubled and not _is_in_trouble(seen):
             self._due[seen.name] = done + done // SPARSER
             return False
-        return self.patient or self._spent < SHARE * (time.perf_counter() - self._began) + ALLOWANCE
+        return self.patient or self._spent < SHARE * (time.thread_time() - self._began) + ALLOWANCE
 
     def _look_closely(self, name: str) -> None:
         seen = self.players[name]
@@ -416,7 +417,7 @@ class Watch:
 
     def _looked(self, name: str) -> None:
         """The step is done: put together what was seen, and let the rules judge."""
-        began = time.perf_counter()
+        began = time.thread_time()
         seen, notes = self.players[name], self._notes.pop(name)
         self._close.discard(name)
         for handle in self._close_handles[name]:
@@ -432,7 +433,7 @@ class Watch:
         if notes.inputs is not None:
             seen.trained_rows.update(probes.fingerprints(*notes.inputs))
         seen.steps.append(step)
-        self._spent += time.perf_counter() - began
+        self._spent += time.thread_time() - began
         self._judge(seen)
         seen.graph = None
         if self._is_time(seen):
@@ -528,7 +529,7 @@ class Watch:
 
     def _is_affordable(self, seen: Seen, steps: int, *, in_trouble: bool) -> bool:
         """Whether there is time for another experiment of so many steps."""
-        passed, spent = time.perf_counter() - self._began, seen.laboratory.seconds
+        passed, spent = time.thread_time() - self._began, seen.laboratory.seconds
         if in_trouble:
             return spent < EXPERIMENTS_ALLOWANCE + EXPERIMENTS * passed
         a_step = self._a_step if math.isfinite(self._a_step) else passed

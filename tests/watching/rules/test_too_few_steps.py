@@ -40,17 +40,18 @@ def test_validation_that_has_arrived_is_silent():
 def test_one_epoch_is_a_note_where_rows_held_out_gain_by_more_steps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(too_few_steps, "_late_share", lambda losses: 0.0)
 
-    def told(rows: int, epochs: int, *, validated: bool = True) -> list[tuple[str, str, object]]:
+    def told(rows: int, epochs: int, *, validated: bool = True, rate: float = 1e-3) -> list[tuple[str, str, object]]:
         torch.manual_seed(0)
         x, y = blobs(rows + 200, classes=10, features=16, spread=2.0)
         validation = (x[rows:], y[rows:]) if validated else None
-        w = train(perceptron(16, 64, 10), (x[:rows], y[:rows]), validation=validation, rate=1e-3, epochs=epochs)
+        w = train(perceptron(16, 64, 10), (x[:rows], y[:rows]), validation=validation, rate=rate, epochs=epochs)
         found = [one for one in w.findings if one.rule == "too_few_steps"]
         return [(one.rule, one.severity, one.remedy and one.remedy.set) for one in found]
 
     assert told(640, 1) == [("too_few_steps", "info", {"training.epochs": 3})]
     assert told(640, 1, validated=False) == []  # so nobody knows how many epochs these were
     assert told(640, 3) == []
+    assert told(640, 1, rate=1e-4)[0][1] == "warning"  # after which there is next to nothing to see yet
 
 
 def test_the_share_of_the_last_fifth():

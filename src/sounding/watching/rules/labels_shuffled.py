@@ -21,6 +21,8 @@ still a part."""
 BETTER = 0.02
 NEIGHBOURS = 5
 EXAMPLES = 100
+ONE_SIDED = 0.9
+"""Agreement by chance, above which it takes more examples than there are to tell it from any other."""
 CERTAIN = 3.0
 """Standard errors above chance, from which on targets are taken to agree."""
 RIDGE = 1.0
@@ -66,7 +68,7 @@ class LabelsShuffled(Rule):
             return None
         inputs, classes = inputs.flatten(1), classes_of(targets)
         agreements = (neighbour_agreement(inputs, classes), linear_agreement(inputs, classes))
-        if any(found > chance + CERTAIN * error for found, chance, error in agreements):
+        if agreements[0][1] > ONE_SIDED or any(found > chance + CERTAIN * error for found, chance, error in agreements):
             return None
         confirmed = self._by_heart(seen) if by_heart else self._blind(seen)
         if not confirmed:

@@ -7,6 +7,7 @@ from statistics import fmean, pstdev
 from typing import ClassVar
 
 from sounding.finding import Finding
+from sounding.watching.experiments import STEPS as RACE
 from sounding.watching.labels import labelled
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
@@ -17,6 +18,8 @@ SHARE = 0.12
 """Of all that the loss fell, the part that fell between the last fifth of the run and the one before."""
 HEADWAY = 0.5
 """Of the loss of ignoring the inputs, below which so little is gone that the run is clearly unfinished."""
+NOTHING = 0.1
+"""The same after one or two epochs without a curve to judge."""
 ACCURACY = 0.9
 LEFT = 0.7
 """Of the loss at the end, below which more steps on the recorded batches bring a copy."""
@@ -34,8 +37,8 @@ class TooFewSteps(Rule):
     Trigger: at the end, an eighth or more of all that the loss fell so far fell in the last fifth; the validation
     loss, where seen, is at its lowest; the learning rate is not at the end of a schedule. One or two epochs without
     such a curve are looked at, too.
-    Harm: less than half of the loss of ignoring the inputs is gone. A run that came further is told as an info, as is
-    one or two epochs without such a curve.
+    Harm: less than half of the loss of ignoring the inputs is gone, or a tenth after one or two epochs without such a
+    curve. A run that came further is told as an info.
     Confirmation: a copy that goes on for as many steps (50 to 100), on the recorded batches, loses a third of the loss.
     Without such a curve it has to lose it on recorded batches held out.
     Remedy: more epochs.
@@ -59,13 +62,14 @@ class TooFewSteps(Rule):
         accuracy = float((known.predictions == known.labels).float().mean()) if known is not None else None
         if accuracy is not None and accuracy > ACCURACY:
             return None
-        steps = min(max(seen.done, 50), 100)
-        losses = seen.laboratory.descend(steps=steps)
-        now = fmean(seen.recent(max(seen.done // 20, 3)))
-        reached = fmean(losses[-len(losses) // 5 :])
+        if falls:
+            steps, held_out = min(max(seen.done, 50), 100), ""
+            losses = seen.laboratory.descend(steps=steps)
+            now, reached = fmean(seen.recent(max(seen.done // 20, 3))), fmean(losses[-len(losses) // 5 :])
+        else:
+            steps, held_out = RACE * (8 if seen.headway() < NOTHING else 4), " held out"
+            now, reached = seen.laboratory.held_out(steps=0), seen.laboratory.held_out(steps=steps)
         if not reached < LEFT * now:
-            return None
-        if not falls and not seen.laboratory.held_out() < LEFT * seen.laboratory.held_out(steps=0):
             return None
         return self.finding(
             seen,
@@ -74,9 +78,10 @@ class TooFewSteps(Rule):
             else f"the run ends at step {seen.done}, after {epochs} epoch{'s' * (epochs > 1)}",
             "The network had no time to learn what it can.",
             "train for more epochs",
-            severity="warning" if falls and seen.headway() < HEADWAY else "info",
+            severity="warning" if seen.headway() < (HEADWAY if falls else NOTHING) else "info",
             change={"training.epochs": LONGER * epochs} if epochs else None,
-            confirmed=f"a copy that went on for {steps} steps on recorded batches reached {reached:.4g} from {now:.4g}",
+            confirmed=f"a copy that went on for {steps} steps came from {now:.4g} to {reached:.4g} on recorded batches"
+            + held_out,
             share_of_last_fifth=share,
             loss=now,
             accuracy=accuracy,
