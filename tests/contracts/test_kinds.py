@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from PIL import Image as Pillow
 
 from sounding.errors import DamagedError, DataError
@@ -19,7 +20,14 @@ from sounding.recipe import DataRecipe
 ROWS = 40
 TRAIN = np.arange(25)
 SETTINGS = DataRecipe()
-DTYPES = {"numbers": np.float32, "categories": np.int32, "tokens": np.int32, "pictures": np.uint8, "series": np.float32}
+DTYPES = {
+    "numbers": np.float32,
+    "categories": np.int32,
+    "tokens": np.int32,
+    "pictures": np.uint8,
+    "series": np.float32,
+    "sound": np.int16,
+}
 
 
 def _png(seed: int) -> bytes:
@@ -29,12 +37,20 @@ def _png(seed: int) -> bytes:
     return file.getvalue()
 
 
+def _wav(seed: int) -> bytes:
+    file = io.BytesIO()
+    wave = np.random.default_rng(seed).normal(0, 0.1, 200 + 7 * (seed % 20))
+    soundfile.write(file, wave, 8000, "PCM_16", format="WAV")
+    return file.getvalue()
+
+
 # typical cells of each kind; a new kind adds one line
 CELLS: dict[str, Callable[[], pa.Array]] = {
     "number": lambda: pa.array([None if n % 7 == 3 else f"{n * n / 3:.3f}" for n in range(ROWS)]),
     "category": lambda: pa.array([None if n % 7 == 3 else "red green blue".split()[n % 3] for n in range(ROWS)]),
     "text": lambda: pa.array([f"row {n} of many says: it is {n % 5}, not {n % 3}!" for n in range(ROWS)]),
     "image": lambda: pa.array([_png(n) for n in range(ROWS)]),
+    "audio": lambda: pa.array([_wav(n) for n in range(ROWS)]),
     "series": lambda: pa.array([[float(n * k % 7), 1.0, None, n / 3] for n, k in enumerate(range(3, 3 + ROWS))]),
     "date": lambda: pa.array([str(datetime(2020, 1, 1) + timedelta(hours=31 * n)) for n in range(ROWS)]),
 }
@@ -89,6 +105,9 @@ def test_encodes_every_row_in_its_form(kind: Kind, cells: pa.Array) -> None:
         assert (np.diff((tokens == 0).astype(int), axis=1) >= 0).all()
         assert pieces.min(initial=0) >= 0
         assert pieces.max(initial=0) < max(block.piece_buckets, 1)
+    elif block.form == "sound":
+        assert encoded.shape == (ROWS, block.length)
+        assert block.rate == 8000
     else:
         size = (block.height, block.width) if block.form == "pictures" else (block.length,)
         assert encoded.shape == (ROWS, block.channels, *size)
@@ -131,7 +150,7 @@ def test_each_row_is_encoded_by_itself(kind: Kind, cells: pa.Array) -> None:
 
 def test_a_missing_cell_is_encoded_or_named(kind: Kind, cells: pa.Array) -> None:
     nothing = column(pa.nulls(2, cells.type))
-    if kind.form in ("pictures", "series"):
+    if kind.form in ("pictures", "series", "sound"):
         with pytest.raises(DataError, match=r'^x.csv:2 \(column "x"\)'):
             kind.encode(nothing)
     else:

@@ -17,6 +17,7 @@ OUT = 3
 CARDINALITIES = [2, 4, 150]
 PICTURE = (10, 12)
 LENGTH = 15
+SAMPLES, RATE = 300, 1000
 
 # the smaller ones among the sizes that a family allows, so that the whole file takes seconds
 SMALL: dict[str, dict[str, Any]] = {
@@ -39,6 +40,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "series_variational_autoencoder": {"hidden_sizes": [4, 8]},
     "series_convolution": {"hidden_size": 4, "widths": [3, 5], "depth": 3},
     "series_transformer": {"hidden_size": 32, "stretches": 4},
+    "sound_convolution": {"bands": 8, "stem_size": 8, "hidden_sizes": [8, 8], "masks": 0},
+    "sound_recurrent": {"bands": 8, "stem_size": 8, "convolution_sizes": [8, 8], "hidden_sizes": [8], "masks": 0},
+    "sound_frames": {"bands": 8, "stem_size": 8, "convolution_sizes": [8, 8], "hidden_sizes": [16], "masks": 0},
     "denoiser": {"hidden_sizes": [32], "strengths": 2},
     "one_class": {"hidden_sizes": [32]},
     "picture_one_class": {"hidden_sizes": [4, 8]},
@@ -57,6 +61,8 @@ def make_inputs(takes: str, rows: int = ROWS) -> tuple[Tensor, ...]:
         return (torch.randn(rows, 2, *PICTURE),)
     if takes == "series":
         return (torch.randn(rows, 2, LENGTH),)
+    if takes == "sound":
+        return (torch.randint(-9000, 9000, (rows, SAMPLES), dtype=torch.int16),)
     tokens = torch.randint(1, 50, (rows, 9))
     lengths = torch.randint(1, 10, (rows, 1))
     return (tokens * (torch.arange(9) < lengths),)
@@ -73,6 +79,8 @@ def make_network(name: str, seed: int = 0, **options: Any) -> nn.Module:
         return family.build(2, OUT, picture_size=PICTURE, **options)
     if family.takes == "series":
         return family.build(2, OUT, length=LENGTH, **options)
+    if family.takes == "sound":
+        return family.build(OUT, rate=RATE, **options)
     return family.build(50, OUT, **options)
 
 
@@ -92,6 +100,10 @@ def loss_of(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor
         return reconstruction_errors(values, inputs, cardinalities).mean() + penalty.mean()
     if NETWORKS[name].answers in ("distances", "strangeness"):
         return network(*inputs).mean()
+    if NETWORKS[name].answers == "frames":
+        logits = network(*inputs).logits
+        of_frames = (torch.arange(len(logits)) % OUT)[:, None].expand(logits.shape[:2])
+        return nn.functional.cross_entropy(logits.flatten(0, 1), of_frames.flatten())
     target = (torch.arange(len(inputs[0])) % OUT).repeat_interleave(getattr(network, "members", 1))
     return nn.functional.cross_entropy(network(*inputs).reshape(-1, OUT), target)
 
@@ -121,7 +133,10 @@ def test_the_head_of_the_features_is_the_output_in_the_documented_shapes(
     name: str, network: nn.Module, inputs: tuple[Tensor, ...]
 ) -> None:
     features, outputs = network.forward_features(*inputs), parts(network(*inputs))
-    assert features.shape == features_shape(network, ROWS)
+    if NETWORKS[name].answers == "frames":
+        assert features.shape == (ROWS, int(outputs[1].max()), network.num_features)
+    else:
+        assert features.shape == features_shape(network, ROWS)
     assert all(output.dtype == torch.float32 for output in outputs)
     assert isinstance(network.head, nn.Module)
     assert torch.equal(network.head(features), outputs[0])
@@ -221,7 +236,7 @@ def test_inputs_are_left_as_they_were(network: nn.Module, inputs: tuple[Tensor, 
 
 
 def test_codes_may_be_narrow_integers(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    if NETWORKS[name].takes in ("pictures", "series"):
+    if NETWORKS[name].takes in ("pictures", "series", "sound"):
         pytest.skip("they have no codes")
     narrow = tuple(tensor if tensor.is_floating_point() else tensor.int() for tensor in inputs)
     assert equal(network(*narrow), network(*inputs))
@@ -250,6 +265,23 @@ def test_padding_changes_nothing(
 
 
 @pytest.mark.parametrize("training", [False, True])
+def test_padding_of_recordings_changes_nothing(
+    name: str, inputs: tuple[Tensor, ...], training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if NETWORKS[name].takes != "sound":
+        pytest.skip("only recordings have silence behind them")
+    network, lengths = make_network(name, dropout=0.0).train(training), torch.tensor([SAMPLES, 200, 1, 0, 39, 40])
+    behind = torch.arange(SAMPLES) >= lengths[:, None]
+    (samples,) = (inputs[0].masked_fill(behind, -32768),)
+    expected = parts(network(samples))[0]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # so that padding is kept in training, too
+    padded = parts(network(nn.functional.pad(samples, (0, 55), value=-32768)))[0]
+    for row, length in enumerate(lengths):
+        frames = slice(0, 1 + int(length) // 10 // 2) if NETWORKS[name].answers == "frames" else slice(None)
+        torch.testing.assert_close(padded[row, frames], expected[row, frames], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
 def test_padding_of_series_changes_nothing(name: str, training: bool) -> None:
     if "varying" not in signature(NETWORKS[name].build).parameters:
         pytest.skip("it reads series of one length")
@@ -275,12 +307,14 @@ def test_options_are_keywords_with_plain_defaults(name: str) -> None:
 
 
 def test_it_can_be_a_part_of_a_composite(name: str, inputs: tuple[Tensor, ...]) -> None:
+    if NETWORKS[name].answers == "frames":
+        pytest.skip("it speaks of frames, not of rows")
     network = CompositeNetwork([(make_network(name), len(inputs))], 4).eval()
     assert network(*inputs).shape == (ROWS, 4)
 
 
 def test_it_is_exported_for_batches_of_any_size(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    if "recurrent" in name:
+    if "recurrent" in name or NETWORKS[name].answers == "frames":
         pytest.skip("packed sequences cannot be traced")
     if name in ("resnet34", "resnet50"):
         pytest.skip("the same code as resnet18, and slow to trace")

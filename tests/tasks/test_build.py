@@ -8,9 +8,9 @@ import torch
 
 from sounding.errors import RecipeError
 from sounding.kinds import Block
-from sounding.networks import NETWORKS, CompositeNetwork, TabularEnsemble
+from sounding.networks import NETWORKS, CompositeNetwork, LogMel, TabularEnsemble
 from sounding.recipe import NetworkRecipe
-from sounding.tasks import arrange, build_network, choose_network
+from sounding.tasks import arrange, build_network, choose_network, measure_on
 
 NUMBERS = Block("numbers", "numbers", ("a", "b"), features=("a", "b"), bins=((-1.0, 0.0, 1.0), (0.0, 1.0)))
 CATEGORIES = Block("categories", "categories", ("c",), cardinalities=(4,))
@@ -18,6 +18,7 @@ PICTURE = Block("image:p", "pictures", ("p",), channels=3, height=8, width=9, me
 TEXT = Block("text:t", "tokens", ("t",), vocabulary_size=50, length=6)
 PIECES = Block("text:q", "tokens", ("q",), vocabulary_size=50, length=6, piece_buckets=30)
 SERIES = Block("series:s", "series", ("s",), channels=2, length=9, mean=(0.0, 1.0), std=(1.0, 2.0))
+SOUND = Block("audio:a", "sound", ("a",), length=900, rate=1000)
 OTHER_TEXT = Block("text:s", "tokens", ("s",), vocabulary_size=20, length=4)
 
 
@@ -33,6 +34,8 @@ def encoded(blocks: list[Block], rows: int = 5) -> dict[str, np.ndarray]:
             )
         elif block.form == "series":
             arrays[block.name] = draw.normal(size=(rows, block.channels, block.length)).astype(np.float32)
+        elif block.form == "sound":
+            arrays[block.name] = draw.integers(-9000, 9000, size=(rows, block.length)).astype(np.int16)
         elif block.form == "pictures":
             shape = (rows, block.channels, block.height, block.width)
             arrays[block.name] = draw.integers(256, size=shape, dtype=np.uint8)
@@ -77,7 +80,8 @@ def test_every_combination_of_inputs(blocks: list[Block]) -> None:
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_can_be_asked_for(name: str) -> None:
     family = NETWORKS[name]
-    blocks = {"table": [NUMBERS, CATEGORIES], "pictures": [PICTURE], "tokens": [TEXT], "series": [SERIES]}[family.takes]
+    of_form = {"pictures": PICTURE, "tokens": TEXT, "series": SERIES, "sound": SOUND}
+    blocks = [NUMBERS, CATEGORIES] if family.takes == "table" else [of_form[family.takes]]
     answers = ("strangeness", "reconstruction", "distances") if family.answers == "distances" else family.answers
     network = build_network(blocks, 2, NetworkRecipe(name=name), answers).eval()
     if family.answers == "samples":
@@ -89,7 +93,17 @@ def test_every_network_can_be_asked_for(name: str) -> None:
         assert outputs.shape[0] == 5
         assert (outputs >= 0).all()
     else:
-        assert (outputs if family.answers == "logits" else outputs.code).shape[-1] == 2
+        main = outputs if family.answers == "logits" else outputs[1 if family.answers == "reconstruction" else 0]
+        assert main.shape[-1] == 2
+
+
+def test_inputs_of_all_forms_meet_their_own_parts() -> None:
+    blocks = [TEXT, SERIES, PICTURE, SOUND, NUMBERS]
+    network = build_network(blocks, 2, NetworkRecipe()).eval()
+    inputs = arrange(encoded(blocks))
+    assert network(*inputs).shape == (5, 2)
+    measure_on(network, inputs)
+    assert all(layer.mean.any() for layer in network.modules() if isinstance(layer, LogMel))
 
 
 def test_an_autoencoder_of_pictures_gives_pictures_back() -> None:

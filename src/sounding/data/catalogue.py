@@ -35,6 +35,7 @@ class File:
     path: str
     """Below the folder of the sets."""
     url: str
+    """Empty where there is no such file to fetch."""
     sha256: str
     """Of the content, after unpacking gzip."""
     download: str = ""
@@ -124,6 +125,9 @@ def _check(path: Path, file: File) -> None:
 
 
 def _fetch(file: File, entry: Entry) -> Path:
+    if not file.url:
+        what = f"@{entry.name} is not here, and there is no single file to fetch it from"
+        raise DataError(what, f"bring the files of {entry.source}, and give their folder as the source")
     import pooch
     import requests
 
@@ -286,6 +290,23 @@ def _trec(files: Sequence[Path], settings: DataRecipe) -> Table:
 def _texts(texts: Sequence[str], labels: Sequence[str], file: Path) -> Table:
     data = pa.table({"text": pa.array(texts, pa.string()), "label": pa.array(labels, pa.string())})
     return Table(data, file.name, (Origin(str(file), len(data), 1),), target=("label",))
+
+
+def _spoken_digits(files: Sequence[Path], settings: DataRecipe) -> Table:
+    """Recordings named DIGIT_SPEAKER_INDEX.wav; the test part is index 0 to 4 of each, as its description says."""
+    with tarfile.open(fileobj=io.BytesIO(read_bytes(files[0]))) as archive:  # in memory: nothing is unpacked to disk
+        members = {Path(member.name).name: archive.extractfile(member) for member in archive if member.isfile()}
+        recordings = {name: file.read() for name, file in members.items() if file and name.endswith(".wav")}
+    numbered = sorted((int(Path(name).stem.split("_")[2]) < 5, name) for name in recordings)
+    names = [name for _, name in numbered]
+    cells = [{"bytes": recordings[name], "path": name} for name in names]
+    data = pa.table({"audio": pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))})
+    for at, column in enumerate(("digit", "speaker")):
+        data = data.append_column(column, pa.array([name.split("_")[at] for name in names]))
+    training = sum(not is_test for is_test, _ in numbered)
+    parts = {"train": range(training), "test": range(training, len(names))}
+    origin = Origin(str(files[0]), len(names))
+    return Table(data, "@fsdd", (origin,), parts=parts, target=("digit",), aside=("speaker",))
 
 
 _GARMENTS = (
@@ -470,6 +491,14 @@ _ENTRIES = (
                 "033f22c028c2bbba9ca682f68ffe204dc1aa6e1cf35dd6207f2d4ca67f0d0e8e",
             ),
         ),
+    ),
+    Entry(
+        "fsdd",
+        "3,000 spoken digits by 6 speakers, 8 kHz; brings its test part, and the column speaker to group by",
+        "CC BY-SA 4.0",
+        "github.com/Jakobovski/free-spoken-digit-dataset",
+        _spoken_digits,
+        (File("fsdd/recordings.tar", "", "fd786690c964edc9b7957f71c1c1ff344d62b4fb4338acfe52358c9033c4cdc4"),),
     ),
     Entry(
         "fashion-mnist",

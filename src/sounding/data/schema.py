@@ -79,7 +79,8 @@ class Schema:
         for error in _unknown_names(table, settings, target):
             problems.add(error)
         problems.raise_if_any()
-        roles: dict[str, Role] = dict.fromkeys(settings.ignore, "ignored")
+        roles: dict[str, Role] = dict.fromkeys(set(table.aside) - set(settings.keep), "ignored")
+        roles |= dict.fromkeys(settings.ignore, "ignored")
         roles |= {settings.weight: "weight", settings.group: "group", settings.time: "time"}
         roles |= dict.fromkeys(target, "target")
         fields = []
@@ -342,7 +343,8 @@ def _field(column: Column, role: Role, settings: DataRecipe, task: str) -> Field
     missing = tuple(sorted(column.missing))
     asked = settings.kinds.get(column.name)
     if role == "ignored":
-        return Field(column.name, asked or "", role, "as the settings say", missing)
+        why = "as the settings say" if column.name in settings.ignore else "it only describes the rows"
+        return Field(column.name, asked or "", role, why, missing)
     if role == "input" and column.name not in settings.keep and UNNAMED.fullmatch(column.name) and _counts_up(column):
         return Field(column.name, "number", "ignored", "a nameless column that counts the rows", missing)
     if role == "target":
@@ -420,7 +422,7 @@ def _same(column: Column, field: Field) -> str:
     """Why the training rows of a column teach nothing, if they all hold the same."""
     if not column.present.any():
         return "it has no value in any training row"
-    if not column.is_word or not column.present.all() or field.kind == "image":
+    if not column.is_word or not column.present.all() or field.kind in ("image", "audio"):
         return ""
     first = column.words[0].as_py()
     if pc.all(pc.equal(column.words, first)).as_py():

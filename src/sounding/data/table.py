@@ -32,7 +32,7 @@ class Origin:
 class Table:
     """Rows and named columns.
 
-    A cell is a number, a word, a text, or a picture: a path (text), encoded bytes, a struct of both
+    A cell is a number, a word, a text, a picture or a recording: a path (text), encoded bytes, a struct of both
     (`{"bytes", "path"}`), or a fixed-shape tensor of uint8, (height, width) or (height, width, channels).
     """
 
@@ -41,11 +41,13 @@ class Table:
     """What messages call it: `adult.csv`."""
     origins: tuple[Origin, ...] = ()
     root: Path | None = None
-    """The folder to which paths of pictures are relative, and which they may not leave."""
+    """The folder to which paths of pictures and recordings are relative, and which they may not leave."""
     parts: Mapping[str, range] = field(default_factory=dict)
     """The split that the source brings, if any: `{"train": range(0, 60000), "test": range(60000, 70000)}`."""
     target: tuple[str, ...] = ()
     """The columns to predict, where the source knows (a folder of class folders, a catalogue set)."""
+    aside: tuple[str, ...] = ()
+    """Columns that are no inputs unless `data.keep` or another setting names them: they only describe the rows."""
     notes: tuple[str, ...] = ()
     """What was recognised while reading, one line each: `separator ";", encoding UTF-8`."""
     findings: tuple[Finding, ...] = ()

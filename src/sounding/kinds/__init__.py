@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sounding.kinds.audio import Audio
 from sounding.kinds.category import Category
 from sounding.kinds.date import Date
 from sounding.kinds.image import Image
-from sounding.kinds.kind import Block, Column, Encoded, Form, Kind, Recognition
+from sounding.kinds.kind import SILENCE, Block, Column, Encoded, Form, Kind, Recognition
 from sounding.kinds.number import Number
 from sounding.kinds.series import Series
 from sounding.kinds.subwords import Subwords
@@ -17,6 +18,7 @@ KINDS: dict[str, type[Kind]] = {
     "number": Number,
     "category": Category,
     "text": Text,
+    "audio": Audio,
     "image": Image,
     "date": Date,
     "series": Series,
@@ -61,6 +63,8 @@ def fitted_from_json(name: str, values: Any) -> Kind:
 
 __all__ = [
     "KINDS",
+    "SILENCE",
+    "Audio",
     "Block",
     "Category",
     "Column",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 import struct
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -19,8 +16,9 @@ import pyarrow.compute as pc
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from sounding.errors import DataError, Problems
+from sounding.errors import DataError
 from sounding.finding import Finding
+from sounding.kinds._files import RefusedError, acceptable, beginning, for_each, stamp
 from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
 from sounding.recipe import DataRecipe
 
@@ -72,10 +70,6 @@ UNREADABLE = (
     Pillow.DecompressionBombWarning,
 )
 """What Pillow raises on damaged files."""
-
-
-class _RefusedError(Exception):
-    """Why a picture is not used: what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -202,16 +196,7 @@ class Image(Kind):
 
     def stamp(self, column: Column) -> str:
         """Size and time of change of every file, so that a changed picture is read again."""
-        if not column.is_text or column.root is None:
-            return ""
-        digest = hashlib.sha256(str(column.root.resolve()).encode())
-        for path in column.words.drop_null().to_pylist():
-            try:
-                facts = os.stat(column.root / path)
-            except (OSError, ValueError):
-                continue
-            digest.update(f"{facts.st_size} {facts.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return stamp(column)
 
 
 def _arrays(column: Column) -> np.ndarray | None:
@@ -251,95 +236,19 @@ def _shapes(column: Column, rows: np.ndarray) -> tuple[list[tuple[int, int]], bo
 
 
 def _for_each(column: Column, read: Callable[[int, Path | bytes], None]) -> None:
-    """Call `read` with each row and its picture, in several threads: Pillow decodes without the interpreter lock.
-
-    Raises:
-        DataError: naming every picture that cannot be read.
-    """
-    problems = Problems()
-    root = None if column.root is None else column.root.resolve()
-
-    def attempt(item: tuple[int, str | None, bytes | None]) -> tuple[int, str, str] | None:
-        row, path, data = item
-        shown = f'"{path}"' if path is not None else "the picture"
-        try:
-            read(row, data if data is not None else _inside(root, path))
-        except _RefusedError as refusal:
-            what, remedy = refusal.args
-            return row, f"{shown} {what}", remedy
-        except UNREADABLE as error:
-            reason = "it is too short" if "truncated" in str(error) else str(error) or type(error).__name__
-            return (
-                row,
-                f"{shown} is damaged and cannot be decoded ({reason})",
-                "replace it, or remove this row",
-            )
-        return None
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; too many pixels are refused below
-        for failure in pool.map(attempt, _cells(column)):
-            if failure is not None:
-                row, what, remedy = failure
-                problems.add(column.error(what, remedy, row=row))
-    problems.raise_if_any()
-
-
-def _cells(column: Column) -> Iterator[tuple[int, str | None, bytes | None]]:
-    """Row, path and bytes of each cell."""
-    cells = column.plain
-    nothing: Iterable[None] = (None for _ in range(len(cells)))
-    if pa.types.is_struct(cells.type):
-        names = [part.name for part in cells.type]
-        paths = (cell.as_py() for cell in pc.struct_field(cells, "path")) if "path" in names else nothing
-        data = (cell.as_py() for cell in pc.struct_field(cells, "bytes")) if "bytes" in names else nothing
-    elif column.is_text:
-        paths, data = (cell.as_py() for cell in column.words), nothing
-    else:
-        paths, data = nothing, (cell.as_py() for cell in cells)
-    for row, (path, content) in enumerate(zip(paths, data, strict=True)):
-        yield row, path, content
-
-
-def _inside(root: Path | None, path: str | None) -> Path:
-    """The file of a path, which must lie in the folder of the data."""
-    if path is None or not path.strip():
-        raise _RefusedError("is missing", "name a picture, or remove this row")
-    if "://" in path:
-        raise _RefusedError("is an address on the network", "bring the picture into the folder of the data")
-    if root is None:
-        raise _RefusedError(
-            "is a path, and these data have no folder to look in", "give a file or folder as the source"
-        )
-    if (
-        "\0" in path
-        or PurePosixPath(path).is_absolute()
-        or PureWindowsPath(path).anchor
-        or ".." in PureWindowsPath(path).parts
-    ):
-        raise _RefusedError("leads out of the folder of the data", "use paths relative to it, without ..")
-    try:
-        file = (root / path).resolve(strict=True)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _RefusedError(f"does not exist in {root}", "correct the path, or remove this row") from None
-    if not file.is_relative_to(root):
-        raise _RefusedError("leads out of the folder of the data", "use paths in it, without links to elsewhere")
-    if not file.is_file():
-        raise _RefusedError("is not a regular file", "name a picture")
-    return file
+    """Call `read` with each row and its picture; see `for_each`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; too many pixels are refused
+        for_each(column, read, "picture", UNREADABLE)
 
 
 def _opened(source: Path | bytes) -> Pillow.Image:
     """A picture whose header has been read and found acceptable; nothing is decoded yet."""
-    size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    if size == 0:
-        raise _RefusedError("is empty (0 bytes)", "replace it, or remove this row")
-    if size > MOST_BYTES:
-        raise _RefusedError(f"has {size / 1e6:.0f} MB", f"pictures may have {MOST_BYTES / 1e6:.0f} MB at most")
+    acceptable(source, MOST_BYTES, "pictures")
     try:
         picture = Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except UnidentifiedImageError:
-        raise _RefusedError(f"is not a picture: {_content(source)}", f"use {', '.join(FORMATS)}") from None
+        raise RefusedError(f"is not a picture: {_content(source)}", f"use {', '.join(FORMATS)}") from None
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
         raise _too_large("far too many") from None
     if picture.width * picture.height > MOST_PIXELS:
@@ -348,8 +257,8 @@ def _opened(source: Path | bytes) -> Pillow.Image:
     return picture
 
 
-def _too_large(size: str) -> _RefusedError:
-    return _RefusedError(
+def _too_large(size: str) -> RefusedError:
+    return RefusedError(
         f"promises {size} pixels in its header and was not decoded",
         f"pictures may have {MOST_PIXELS // 1_000_000} million pixels at most",
     )
@@ -357,11 +266,7 @@ def _too_large(size: str) -> _RefusedError:
 
 def _content(source: Path | bytes) -> str:
     """What the first bytes of a file say it is."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            start = file.read(512)
-    else:
-        start = source[:512]
+    start = beginning(source)
     if start[4:8] == b"ftyp":
         return "its content is HEIC, AVIF or video"
     if start[128:132] == b"DICM":
@@ -388,7 +293,7 @@ def _eight_bits(picture: Pillow.Image) -> Pillow.Image:
     """A picture of 16 bits, scaled: 65535 becomes 255."""
     deep = np.asarray(picture)
     if picture.mode == "F" or deep.min() < 0 or deep.max() > 65535:
-        raise _RefusedError("has 32 bits for each pixel", "save it with 8 or 16 bits")
+        raise RefusedError("has 32 bits for each pixel", "save it with 8 or 16 bits")
     shallow = Pillow.fromarray(((deep.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
     shallow.info, exif = picture.info, picture.getexif()
     if ORIENTATION in exif:

@@ -17,7 +17,7 @@ from sounding.errors import DamagedError, DataError
 from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
-Form = Literal["numbers", "categories", "tokens", "pictures", "series"]
+Form = Literal["numbers", "categories", "tokens", "pictures", "series", "sound"]
 """How encoded columns reach a network.
 
 numbers:     (N, features) float32, standardised, side by side with those of the other columns; no NaN
@@ -27,7 +27,11 @@ tokens:      (N, length) int32, 0 is padding at the end; or (N, length, 1 + piec
 pictures:    (N, channels, height, width) uint8
 series:      (N, channels, length) float32, standardised by channel; no NaN. Of lengths that vary (N, channels + 1,
              length or more): padding at the end is 0, and the last channel is 1 where there are points
+sound:       (N, length or more) int16 samples from -32767 to 32767; padding at the end is `SILENCE`
 """
+
+SILENCE = -32768
+"""What stands behind the last sample of a recording: no sample has this value."""
 
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|infinity|Inf|Infinity|INF)$"
 """What counts as a number when it is written as text."""
@@ -221,7 +225,8 @@ class Block:
     """
 
     name: str
-    """Key of the encoded array: `numbers`, `categories`, `text:NAME`, `image:NAME` or `series:NAME`."""
+    """Key of the encoded array: `numbers`, `categories`, `text:NAME`, `image:NAME`, `series:NAME` or
+    `audio:NAME`."""
     form: Form
     columns: tuple[str, ...]
     """The columns it comes from."""
@@ -234,11 +239,13 @@ class Block:
     vocabulary_size: int = 0
     """tokens: codes are in [0, vocabulary_size); 0 is padding, 1 any unknown token."""
     length: int = 0
-    """tokens: the number of tokens of each text, padding included; series: points of the longest."""
+    """tokens: the number of tokens of each text, padding included; series and sound: points of the longest."""
     varying: bool = False
     """series: whether they differ in length; then a last channel says where there are points."""
     piece_buckets: int = 0
     """tokens: codes of the pieces of words are in [0, piece_buckets), 0 is no piece; 0 where there are no pieces."""
+    rate: int = 0
+    """sound: samples a second."""
     channels: int = 0
     height: int = 0
     width: int = 0

@@ -47,6 +47,8 @@ from sounding.networks.series_autoencoder import (
 )
 from sounding.networks.series_convolution import SeriesConvolution
 from sounding.networks.series_readers import SeriesRecurrent, SeriesTransformer
+from sounding.networks.sound import Frames, SoundConvolution, SoundFrames, SoundRecurrent
+from sounding.networks.spectrogram import LogMel
 from sounding.networks.stochastic_depth import StochasticDepth
 from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
 from sounding.networks.text_ensemble import TextEnsemble
@@ -66,7 +68,9 @@ __all__ = [
     "ConvolutionalNetwork",
     "Family",
     "FeedForward",
+    "Frames",
     "Lesson",
+    "LogMel",
     "MaskedColumns",
     "MaskedPatches",
     "MeanOverStrengths",
@@ -83,6 +87,9 @@ __all__ = [
     "SeriesEncoder",
     "SeriesRecurrent",
     "SeriesTransformer",
+    "SoundConvolution",
+    "SoundFrames",
+    "SoundRecurrent",
     "SquaredDistances",
     "Standardize",
     "StochasticDepth",
@@ -123,7 +130,7 @@ __all__ = [
 ]
 
 
-FROM_DATA = ("bins", "picture_size", "piece_buckets", "length", "varying")
+FROM_DATA = ("bins", "picture_size", "piece_buckets", "length", "varying", "rate")
 """Keywords that the data decide."""
 
 
@@ -141,6 +148,8 @@ class Family:
                   network(series (B, in_channels, L) float); one that is built with `varying=True` also reads series of
                   several lengths, (B, in_channels + 1, L or another): the last channel is 1 where there are points, and
                   0 in the padding at the end
+        sound     build(out_features, rate=R, ...)
+                  network(samples (B, L) int16, R a second, -32768 for padding at the end)
         tokens    build(vocabulary_size, out_features, ...)
                   network(tokens (B, L) codes, 0 for padding at the end, 1 for unknown words)
                   or tokens (B, L, 1 + pieces): of each word its code, then those of its pieces; only a network that
@@ -152,13 +161,14 @@ class Family:
         reconstruction  a `Reconstruction` of the inputs from a code of `out_features` numbers
         distances       (B, out_features), squared, from what is usual; their mean is what is trained for
         strangeness     (B, features): how unusual each number and category of a table is; its mean, too
+        frames          `Frames`: logits (B, frames, out_features), and how many frames each row has
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
 
     build: Callable[..., nn.Module]
-    takes: Literal["table", "pictures", "tokens", "series"]
-    answers: Literal["logits", "reconstruction", "distances", "strangeness", "samples"] = "logits"
+    takes: Literal["table", "pictures", "tokens", "series", "sound"]
+    answers: Literal["logits", "reconstruction", "distances", "strangeness", "samples", "frames"] = "logits"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -185,6 +195,9 @@ NETWORKS: dict[str, Family] = {
     "series_convolution": Family(SeriesConvolution, "series"),
     "series_recurrent": Family(SeriesRecurrent, "series"),
     "series_transformer": Family(SeriesTransformer, "series"),
+    "sound_convolution": Family(SoundConvolution, "sound"),
+    "sound_recurrent": Family(SoundRecurrent, "sound"),
+    "sound_frames": Family(SoundFrames, "sound", "frames"),
     "bag": Family(BagOfPhrases, "tokens"),
     "text_ensemble": Family(TextEnsemble, "tokens"),
     "text_convolution": Family(TextConvolution, "tokens"),

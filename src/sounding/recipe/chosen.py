@@ -12,7 +12,7 @@ from sounding.recipe.recipe import Recipe, Settings
 def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "auto") -> Recipe:
     """The recipe with all that the user did not set chosen for the data; each choice is a measured one.
 
-    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`, `series`.
+    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`, `series`, `sound`.
     rows:  training rows.
     task:  its name, which may have settings of its own: see `FOR_TASK`.
     """
@@ -34,6 +34,8 @@ def for_inputs(forms: set[str], rows: int) -> dict[str, Any]:
     """Settings by what the inputs are."""
     if "pictures" in forms:
         return for_pictures(rows)
+    if "sound" in forms:
+        return for_sound(rows)
     if "tokens" in forms:
         return for_text(rows)
     return for_series(rows) if "series" in forms else for_table(rows)
@@ -103,6 +105,24 @@ def for_series(rows: int) -> dict[str, Any]:
         "training.warmup": 0.1,
         "training.label_smoothing": 0.1,
         "training.clip_norm": 1.0,
+    }
+
+
+def for_sound(rows: int) -> dict[str, Any]:
+    """Settings for recordings: fewer of them ask for more passes."""
+    batch_size = 2 ** round(math.log2(min(max(rows / 32, 16), 64)))
+    return {
+        "training.epochs": min(max(round(1000 * batch_size / rows), 15), 100),
+        "training.batch_size": batch_size,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 3e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.1,
+        "training.label_smoothing": 0.1,
+        "training.clip_norm": 1.0,
+        "training.augment": "recording",
     }
 
 

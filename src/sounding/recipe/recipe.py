@@ -74,6 +74,11 @@ class DataRecipe:
     """Tokens of a text that are read; longer texts are cut, and the report says how many were."""
     picture_size: int = 0
     """Side in pixels that pictures are resized to; 0 keeps those of one size (up to 512), else the median up to 128."""
+    file_names: str = ""
+    """What the names of the files in a folder of recordings say, a column for each part between underscores:
+    `digit_speaker_` for `7_lucas_32.wav`; a part that is left empty is left out."""
+    sound_rate: int = 0
+    """Samples a second that recordings are brought to; 0 takes the rate that most of them have, up to 16,000."""
     window: int = 0
     """Rows that follow each other are cut into windows of so many, each an example; 0 takes every row by itself."""
     stride: int = 0
@@ -153,8 +158,9 @@ class TrainingRecipe:
     label_smoothing: float = 0.0
     class_weights: bool = False
     """Weight classes by the inverse of their frequency."""
-    augment: Literal["none", "shift", "photo"] = "none"
-    """Pictures are varied while training: `shift` moves them, `photo` also mirrors, turns and recolours them."""
+    augment: Literal["none", "shift", "photo", "recording"] = "none"
+    """Inputs are varied while training: `shift` moves pictures, `photo` also mirrors, turns and recolours them;
+    `recording` moves recordings in time, makes them louder or softer, and adds noise."""
     erase: float = 0.0
     """Probability that a rectangle of a picture is blanked while training."""
     mixup: float = 0.0

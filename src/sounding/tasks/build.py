@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.kinds import Block
-from sounding.networks import NETWORKS, PRETRAINED, Autoencoder, CompositeNetwork, Family, Standardize
+from sounding.networks import NETWORKS, PRETRAINED, Autoencoder, CompositeNetwork, Family, LogMel, Standardize
 from sounding.recipe import NetworkRecipe, is_pretrained
 
 DEFAULTS = {
@@ -22,6 +22,8 @@ DEFAULTS = {
         "series_convolution",
         "an ensemble of convolutions over time, which measured best on series",
     ),
+    ("logits", "sound"): ("sound_convolution", "residual convolutions over time, which measured best on spoken digits"),
+    ("frames", "sound"): ("sound_frames", "convolutions and recurrent layers that speak of every frame"),
     ("logits", "tokens"): ("text_ensemble", "an ensemble of readers, which measured best on short texts"),
     ("reconstruction", "table"): ("autoencoder", "fully connected layers to a code and back"),
     ("reconstruction", "pictures"): (
@@ -35,8 +37,8 @@ DEFAULTS = {
 }
 """For what is asked of a network, and each form of input, the network that `auto` means, and why."""
 
-FORMS = ("table", "pictures", "tokens", "series")
-"""In the order of `arrange`."""
+FORMS = ("table", "sound", "pictures", "series", "tokens")
+"""In the order of `arrange`, which is that of their blocks' names."""
 
 COMPOSITE = "composite"
 """The name of a network for inputs of several forms: the default for each, and one head over all of them."""
@@ -129,12 +131,25 @@ def build_network(
     return CompositeNetwork(parts, outputs, **(recipe.options if name == COMPOSITE else {}))
 
 
+def measure_on(network: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Show training rows to the parts of a network that bring what they see to mean 0 and deviation 1 by themselves."""
+    if isinstance(network, CompositeNetwork):
+        rest = list(inputs)
+        for part, count in zip(network.parts, network.inputs, strict=True):
+            measure_on(part, rest[:count])
+            rest = rest[count:]
+        return
+    for module in network.modules():
+        if isinstance(module, LogMel):
+            module.measure(inputs[0])
+
+
 def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
     """Encoded columns as tensors, in the order in which the network takes them.
 
     The table first, unless there is none: numbers (N, features) float32 and categories (N, columns) int32, of which one
-    may have no columns. Then pictures (N, C, H, W) uint8, series (N, C, L) float32 and texts (N, L) or
-    (N, L, 1 + pieces) int32, each by name.
+    may have no columns. Then recordings (N, L) int16, pictures (N, C, H, W) uint8, series (N, C, L) float32 and texts
+    (N, L) or (N, L, 1 + pieces) int32, each by name.
 
     >>> [tuple(tensor.shape) for tensor in arrange({"numbers": np.zeros((4, 2), np.float32)})]
     [(4, 2), (4, 0)]
@@ -264,6 +279,8 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
                 return network
             scale = [[value / 255 for value in values] for values in (block.mean, block.std)]
             return WRAPPERS.get(family.answers, Standardized)(Standardize(*scale), network)
+        if form == "sound":
+            return build(outputs, rate=block.rate, **options)
         if form == "series":
             if block.varying and "varying" not in signature(build).parameters:
                 raise RecipeError(

@@ -19,6 +19,7 @@ from sounding.data.cache import encode_cached, store_rows
 from sounding.data.checks import identifiers, run_checks
 from sounding.data.labelled import drop_unlabelled
 from sounding.data.schema import Schema
+from sounding.data.sound_augmentation import SoundAugmentation
 from sounding.data.sources import open_source, read_source
 from sounding.data.split import Split, make_split
 from sounding.data.stored import StoredArray, StoredBatches
@@ -32,14 +33,17 @@ from sounding.networks import centre_on
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, complete, is_pretrained
-from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task
+from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task, measure_on
 from sounding.tasks.beginning import Beginning
 from sounding.tasks.carrying import EarlierRun
+from sounding.tasks.drawing import evenly
 from sounding.tasks.pretrained import Encoder
 from sounding.training import build_optimizer, build_schedule
 
 ROWS_FOR_VARIANCES = 512
 """Training rows on which an initialization from data measures."""
+ROWS_FOR_BANDS = 256
+"""Training recordings from which mean and deviation of the bands of a spectrogram are taken, spread evenly."""
 ROWS_FOR_A_CENTRE = 4096
 """Training rows whose mean is the centre of a one-class network."""
 MOST_NAMED = 8
@@ -91,6 +95,8 @@ class Prepared:
         with torch.random.fork_rng():
             torch.manual_seed(draw_seed(self.recipe.seed, "initialization"))
             network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
+            if any(block.form == "sound" for block in self.schema.blocks()):
+                measure_on(network, self.inputs_of(self.split.train[evenly(len(self.split.train), ROWS_FOR_BANDS)]))
             if self.recipe.network.options.get("initialization") == "lsuv":
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
             if "distances" in self.task.answers:  # no other network has a centre
@@ -147,7 +153,10 @@ class Prepared:
 
     def _augmentation(self) -> Transform | None:
         recipe = self.recipe.training
-        pictures = any(block.form == "pictures" for block in self.schema.blocks())
+        forms = {block.form for block in self.schema.blocks()}
+        if recipe.augment == "recording" and "sound" in forms:
+            return SoundAugmentation(seed=self.recipe.seed)
+        pictures = "pictures" in forms
         if not pictures or (recipe.augment == "none" and not (recipe.erase or recipe.mixup or recipe.cutmix)):
             return None
         augmentation = Augmentation(

@@ -15,7 +15,7 @@ from sounding.batches import Batch
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
-from sounding.kinds import Encoded
+from sounding.kinds import SILENCE, Encoded
 from sounding.recipe import Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
 from sounding.training import Player
@@ -149,8 +149,9 @@ class Task(ABC):
         return self.to_tensor(truth)
 
     def lengths(self, inputs: tuple[Tensor, ...], goals: Tensor) -> Tensor | None:
-        """(N,) how long each row is, for tasks that train on rows of about one length at a time; mostly none."""
-        return None
+        """(N,) how long each row is, where those of about one length are to share a batch; mostly recordings alone."""
+        sound = [tensor for tensor in inputs if tensor.dtype == torch.int16]
+        return (sound[0] != SILENCE).sum(1) if sound else None
 
     def trim(self, batch: Batch) -> Batch:
         """A batch without what is padding at the end of each of its rows; only where there are `lengths`."""

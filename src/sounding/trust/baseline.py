@@ -33,6 +33,7 @@ from sounding.tasks import Predictions, Regression, Task
 from sounding.tasks.multilabel import Multilabel
 from sounding.trust.problem import Model, Problem
 from sounding.trust.series import SERIES
+from sounding.trust.sounds import cepstra
 from sounding.trust.unsupervised import WITHOUT_TARGET
 
 MOST_LINEAR_CELLS = 60_000_000
@@ -152,7 +153,7 @@ def guess(problem: Problem) -> tuple[np.ndarray, str]:
 
 
 def linear(problem: Problem) -> tuple[np.ndarray, str]:
-    """Ridge or logistic regression on standardised numbers, one-hot categories, word and word-pair weights, pixels."""
+    """Ridge or logistic regression on standardised numbers, one-hot categories, weights of words, pixels, cepstra."""
     inputs: Any = linear_inputs(problem)
     filled = (inputs.size if isinstance(inputs, np.ndarray) else inputs.nnz) / inputs.shape[0]  # cells of a row
     rows = problem.training_rows(max(1000, int(MOST_LINEAR_CELLS / max(filled, 1))))
@@ -197,7 +198,7 @@ def trees(problem: Problem) -> tuple[np.ndarray, str] | None:
 
 
 def linear_inputs(problem: Problem) -> Any:
-    """(N, features): dense float32 for pictures alone, else sparse."""
+    """(N, features): dense float32 for pictures, series and recordings, else sparse."""
     blocks, schema = problem.encoded.blocks, problem.schema
     rows = len(problem.target)
     parts: list[Any] = []
@@ -215,6 +216,9 @@ def linear_inputs(problem: Problem) -> Any:
             pixels = blocks[name].reshape(rows, -1).astype(np.float32)
             pixels /= 255
             parts.append(pixels)
+        elif name.startswith("audio:"):
+            (rate,) = (block.rate for block in schema.blocks() if block.name == name)
+            parts.append(cepstra(blocks[name], rate, problem.split.train))
         elif name.startswith("series:"):
             parts.append(blocks[name].reshape(rows, -1))
         elif name.startswith("text:"):

@@ -10,6 +10,7 @@ from typing import Protocol
 from sounding.data.sources import (
     arrays,
     arrow,
+    audio_folder,
     catalogue,
     csv,
     frames,
@@ -57,6 +58,7 @@ SOURCES: tuple[Source, ...] = (
     ts,
     idx,
     image_folder,
+    audio_folder,
     parts,
     huggingface,
     frames,

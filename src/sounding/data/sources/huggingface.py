@@ -23,15 +23,17 @@ def claims(source: object) -> bool:
 
 
 def read(source: Any, settings: DataRecipe) -> Table:
-    """The table; classes come as their names, pictures as bytes or paths, and a single column of classes is the target.
+    """The table; classes come as their names, pictures and recordings as bytes or paths.
+
+    A single column of classes is the target.
 
     Raises:
-        DataError: naming the columns whose features are neither values, classes nor pictures.
+        DataError: naming the columns whose features are neither values, classes, pictures nor recordings.
     """
     problems = Problems()
     for name, feature in source.features.items():
         kind = type(feature).__name__
-        if kind not in ("Value", "ClassLabel", "Image"):
+        if kind not in ("Value", "ClassLabel", "Image", "Audio"):
             what = f"the feature {kind} is not understood"
             problems.add(DataError(what, "leave the column out or spread it", file="Dataset", column=name))
     problems.raise_if_any()
