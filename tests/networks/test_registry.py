@@ -55,5 +55,6 @@ def test_files_can_be_lifted_out() -> None:
             "one_class": {"tabular"},
             "denoiser": {"feedforward"},
             "pretrained": {"convolutional"},
+            "sound": {"recurrent", "spectrogram"},
         }
         assert set(imports) <= helpers | beside.get(name, set()), name
