@@ -39,6 +39,7 @@ from sounding.data.table import Table
 from sounding.data.windows import FIRST_POINT, cut
 from sounding.errors import DamagedError, RecipeError, UserError, nearest
 from sounding.finding import Finding
+from sounding.kinds import Encoded
 from sounding.recipe import Recipe
 from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
 from sounding.tasks.samples import Samples, columns_of, draw_samples
@@ -105,7 +106,8 @@ class Run:
     @cached_property
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode: a plain module."""
-        network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
+        blocks = self.task.blocks_of(self.schema, self.recipe)
+        network = build_network(blocks, self.task.outputs, self.recipe.network, self.task.answers)
         network = self.task.around(network)
         load_tensors(network, parse_tensors(self._files["network.safetensors"]), self.model_folder)
         return network.eval()
@@ -135,8 +137,8 @@ class Run:
 
         source: anything that `fit` understands: a file, a folder, arrays, a frame; the target may be missing.
         """
-        predictions, _ = self._predictions(self._read(source))
-        return self.task.decide(predictions)
+        predictions, _, task = self._predictions(self._read(source))
+        return task.decide(predictions)
 
     def predict_probabilities(self, source: object) -> np.ndarray:
         """(N, classes) probabilities, for a classification."""
@@ -148,11 +150,11 @@ class Run:
         Where `data.window` cuts a long table into windows, there is a row for each of its points.
         """
         table = self._read(source)
-        predictions, findings = self._predictions(table)
-        columns = self.task.to_columns(predictions)
+        predictions, findings, task = self._predictions(table)
+        columns = task.to_columns(predictions)
         if self.recipe.data.window:
             first = np.asarray(table.data[FIRST_POINT])
-            columns = self.task.to_point_columns(predictions, first, int(first[-1]) + self.recipe.data.window)
+            columns = task.to_point_columns(predictions, first, int(first[-1]) + self.recipe.data.window)
         return pa.table(columns), findings
 
     def sample(self, count: int, *, seed: int = 0, label: str | None = None) -> Samples:
@@ -175,12 +177,14 @@ class Run:
         """Metrics with intervals on labelled rows."""
         table = self._read(source)
         encoded = self.schema.encode(table)
-        truth = self.task.encode_target(table, encoded)
-        predictions = self.task.predict(self.network, arrange(encoded.blocks))
+        task = self.task.reading(table, encoded)
+        truth, rows = task.encode_target(table, encoded), task.measurable()
+        truth = truth if rows is None else truth[rows]
+        predictions = task.predict(self.network, _inputs(task, encoded, rows))
         return Evaluation(
-            self.task.metrics(predictions, truth),
-            self.task.intervals(predictions, truth, samples=self.recipe.evaluation.bootstrap, seed=self.recipe.seed),
-            len(table),
+            task.metrics(predictions, truth),
+            task.intervals(predictions, truth, samples=self.recipe.evaluation.bootstrap, seed=self.recipe.seed),
+            len(truth),
         )
 
     def summary(self) -> list[str]:
@@ -206,9 +210,17 @@ class Run:
         table = read_source(source, self.recipe.data)
         return cut(table, self.recipe.data, self.recipe.target) if self.recipe.data.window else table
 
-    def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding]]:
+    def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding], Task]:
+        """Predictions, what was odd about the rows, and the task that read them."""
         encoded = self.schema.encode(table)
-        return self.task.predict(self.network, arrange(encoded.blocks)), encoded.findings
+        task = self.task.reading(table, encoded)
+        return task.predict(self.network, _inputs(task, encoded, task.asked())), encoded.findings, task
+
+
+def _inputs(task: Task, encoded: Encoded, rows: np.ndarray | None) -> tuple[torch.Tensor, ...]:
+    """What the network takes of some rows, or of all."""
+    inputs = () if task.ordered else arrange(encoded.blocks)
+    return inputs if rows is None else task.inputs_of(inputs, rows)
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: object) -> None:

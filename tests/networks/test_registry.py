@@ -52,6 +52,7 @@ def test_files_can_be_lifted_out() -> None:
             "autoencoder": {"feedforward", "tabular"},
             "series_autoencoder": {"autoencoder"},
             "series_readers": {"recurrent", "transformer"},
+            "forecasting": {"transformer"},
             "one_class": {"tabular"},
             "denoiser": {"feedforward"},
             "pretrained": {"convolutional"},

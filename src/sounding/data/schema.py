@@ -140,12 +140,15 @@ class Schema:
         settings: DataRecipe,
         known: Mapping[str, Kind] | None = None,
         labelled_rows: np.ndarray | None = None,
+        *,
+        inputs_needed: bool = True,
     ) -> tuple[Schema, list[Finding]]:
         """Learn from the training rows alone: vocabularies, classes, quantiles, sizes.
 
         known:         what was learned elsewhere, by column; it is taken as it is.
         labelled_rows: those that tell the labels of a target that is not learned but only measures; the training rows
                        when left out.
+        inputs_needed: whether there is nothing to learn from without an input.
 
         Raises:
             DataError: naming every column that cannot be used, or if no input is left.
@@ -173,7 +176,7 @@ class Schema:
         if lost:
             findings.append(_missing_finding(lost, {field.name: field.kind for field in fields}))
         schema = Schema(tuple(fields))
-        if not schema.inputs:
+        if inputs_needed and not schema.inputs:
             raise DataError(
                 "no column is left to learn from",
                 "see the findings, or name columns in data.keep",
@@ -356,7 +359,13 @@ def _field(column: Column, role: Role, settings: DataRecipe, task: str) -> Field
     return Field(column.name, kind, role, reason, missing)
 
 
-_TARGETS = {"classification": "category", "multilabel": "category", "regression": "number", "anomaly": "category"}
+_TARGETS = {
+    "classification": "category",
+    "multilabel": "category",
+    "regression": "number",
+    "forecasting": "number",
+    "anomaly": "category",
+}
 """What a target is, by the name of the task."""
 
 

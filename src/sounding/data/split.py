@@ -77,6 +77,12 @@ def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) ->
     return Split(**{name: parts.get(name, nothing).astype(np.int64) for name in PARTS}), notes
 
 
+def whole(table: Table) -> tuple[Split, list[str]]:
+    """All rows to train with, and nothing to say of it: where something else divides them."""
+    nothing = np.empty(0, dtype=np.int64)
+    return Split(np.arange(len(table)), nothing, nothing), []
+
+
 def _choose(
     table: Table,
     schema: Schema,

@@ -242,6 +242,10 @@ class Block:
     """tokens: the number of tokens of each text, padding included; series and sound: points of the longest."""
     varying: bool = False
     """series: whether they differ in length; then a last channel says where there are points."""
+    targets: int = 0
+    """series: the first so many channels are forecast."""
+    horizon: int = 0
+    """series: steps that are forecast."""
     piece_buckets: int = 0
     """tokens: codes of the pieces of words are in [0, piece_buckets), 0 is no piece; 0 where there are no pieces."""
     rate: int = 0

@@ -32,6 +32,14 @@ from sounding.networks.composite import CompositeNetwork
 from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
 from sounding.networks.denoiser import MeanOverStrengths, TableDenoiser
 from sounding.networks.feedforward import FeedForward, PictureFeedForward
+from sounding.networks.forecasting import (
+    Forecaster,
+    linear_forecaster,
+    lstm_forecaster,
+    nbeats_forecaster,
+    patch_transformer_forecaster,
+    tcn_forecaster,
+)
 from sounding.networks.initialization import INITIALIZATIONS, initialize, initialize_from_data
 from sounding.networks.normalization import NORMALIZATIONS, build_normalization
 from sounding.networks.one_class import OneClass, SquaredDistances, centre_on, picture_one_class, table_one_class
@@ -68,6 +76,7 @@ __all__ = [
     "ConvolutionalNetwork",
     "Family",
     "FeedForward",
+    "Forecaster",
     "Frames",
     "Lesson",
     "LogMel",
@@ -109,7 +118,11 @@ __all__ = [
     "convolutional_variational_autoencoder",
     "initialize",
     "initialize_from_data",
+    "linear_forecaster",
+    "lstm_forecaster",
+    "nbeats_forecaster",
     "nt_xent",
+    "patch_transformer_forecaster",
     "picture_adversarial",
     "picture_autoencoder",
     "picture_one_class",
@@ -127,10 +140,11 @@ __all__ = [
     "table_one_class",
     "table_variational_autoencoder",
     "tabular_adversarial",
+    "tcn_forecaster",
 ]
 
 
-FROM_DATA = ("bins", "picture_size", "piece_buckets", "length", "varying", "rate")
+FROM_DATA = ("bins", "picture_size", "piece_buckets", "length", "varying", "targets", "horizon", "rate")
 """Keywords that the data decide."""
 
 
@@ -162,13 +176,16 @@ class Family:
         distances       (B, out_features), squared, from what is usual; their mean is what is trained for
         strangeness     (B, features): how unusual each number and category of a table is; its mean, too
         frames          `Frames`: logits (B, frames, out_features), and how many frames each row has
+        forecasts       (B, targets, horizon, out_features): of each channel that is forecast each step ahead
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
 
     build: Callable[..., nn.Module]
     takes: Literal["table", "pictures", "tokens", "series", "sound"]
-    answers: Literal["logits", "reconstruction", "distances", "strangeness", "samples", "frames"] = "logits"
+    answers: Literal["logits", "reconstruction", "distances", "strangeness", "forecasts", "samples", "frames"] = (
+        "logits"
+    )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -213,6 +230,11 @@ NETWORKS: dict[str, Family] = {
     ),
     "series_autoencoder": Family(series_autoencoder, "series", "reconstruction"),
     "series_variational_autoencoder": Family(series_variational_autoencoder, "series", "reconstruction"),
+    "linear_forecaster": Family(linear_forecaster, "series", "forecasts"),
+    "lstm_forecaster": Family(lstm_forecaster, "series", "forecasts"),
+    "tcn_forecaster": Family(tcn_forecaster, "series", "forecasts"),
+    "nbeats_forecaster": Family(nbeats_forecaster, "series", "forecasts"),
+    "patch_transformer_forecaster": Family(patch_transformer_forecaster, "series", "forecasts"),
     "denoiser": Family(TableDenoiser, "table", "strangeness"),
     "one_class": Family(table_one_class, "table", "distances"),
     "picture_one_class": Family(picture_one_class, "pictures", "distances"),

@@ -7,7 +7,13 @@ and is written out with the run.
 from __future__ import annotations
 
 from sounding.recipe.chosen import complete, is_pretrained
-from sounding.recipe.of_tasks import AnomalyRecipe, GenerationRecipe, PretrainingRecipe, TransferRecipe
+from sounding.recipe.of_tasks import (
+    AnomalyRecipe,
+    ForecastingRecipe,
+    GenerationRecipe,
+    PretrainingRecipe,
+    TransferRecipe,
+)
 from sounding.recipe.reading import parse_duration, parse_setting
 from sounding.recipe.recipe import (
     DataRecipe,
@@ -24,6 +30,7 @@ __all__ = [
     "AnomalyRecipe",
     "DataRecipe",
     "EvaluationRecipe",
+    "ForecastingRecipe",
     "GenerationRecipe",
     "NetworkRecipe",
     "OptimizerRecipe",

@@ -222,11 +222,28 @@ def for_generation(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_forecasting(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for forecasts: windows overlap, so that one pass over many of them tells little new each."""
+    batch_size = 2 ** round(math.log2(min(max(rows / 32, 16), 64)))
+    return {
+        "training.epochs": min(max(round(2000 * batch_size / rows), 10), 200),
+        "training.batch_size": batch_size,
+        "training.patience": 5 if rows > 1000 else 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 1e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.05,
+        "training.clip_norm": 1.0,
+    }
+
+
 FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "compression": for_compression,
     "anomaly": for_anomaly,
     "pretraining": for_pretraining,
     "generation": for_generation,
+    "forecasting": for_forecasting,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

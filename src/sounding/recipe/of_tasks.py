@@ -49,6 +49,22 @@ class AnomalyRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class ForecastingRecipe:
+    """How far is looked ahead and back, in the task `forecasting`; series are told apart by `data.group`."""
+
+    horizon: int = 0
+    """Steps that are forecast; 0 takes one season."""
+    history: int = 0
+    """Steps that the network looks back on; 0 takes three and a half horizons or two seasons, if there are as many."""
+    season: int = 0
+    """Steps after which a series repeats itself, 1 for never; 0 finds it in the training rows."""
+    known: list[str] = field(default_factory=list)
+    """Columns whose values are known for the steps that are forecast, too, such as holidays and prices."""
+    quantiles: list[float] = field(default_factory=lambda: [0.1, 0.5, 0.9])
+    """Of what may come; the lowest and the highest are the ends of the interval, whose coverage is measured."""
+
+
+@dataclass(kw_only=True, slots=True)
 class GenerationRecipe:
     """The game of generator and discriminator, in the task `generation` alone."""
 

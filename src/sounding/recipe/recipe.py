@@ -10,7 +10,13 @@ from typing import Any, Literal
 import tomli_w
 
 from sounding.errors import RecipeError
-from sounding.recipe.of_tasks import AnomalyRecipe, GenerationRecipe, PretrainingRecipe, TransferRecipe
+from sounding.recipe.of_tasks import (
+    AnomalyRecipe,
+    ForecastingRecipe,
+    GenerationRecipe,
+    PretrainingRecipe,
+    TransferRecipe,
+)
 from sounding.recipe.reading import build, leaves, line_of, place
 
 Settings = Mapping[str, Any]
@@ -246,6 +252,7 @@ class Recipe:
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     anomaly: AnomalyRecipe = field(default_factory=AnomalyRecipe)
+    forecasting: ForecastingRecipe = field(default_factory=ForecastingRecipe)
     generation: GenerationRecipe = field(default_factory=GenerationRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 

@@ -16,6 +16,7 @@ from sounding.report import figures, words
 from sounding.report.anomalies import anomalies
 from sounding.report.carried import carried
 from sounding.report.figures import Event, Line, Measured
+from sounding.report.forecasts import forecasts
 from sounding.report.generated import generated
 from sounding.report.imagined import imagined
 from sounding.report.svg import PERCENT, evenly
@@ -597,6 +598,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "findings": ("Findings", findings),
     "data": ("Data", data),
     "generated": ("Made up", generated),
+    "forecasts": ("Forecasts", forecasts),
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),
     "imagined": ("Codes", imagined),

@@ -37,6 +37,10 @@ METRICS = {
     "recall": "recall",
     "frechet_distance": "Fréchet distance",
     "mase": "mean absolute scaled error",
+    "smape": "symmetric mean absolute percentage error",
+    "standardised_mse": "mean squared error on standardised data",
+    "standardised_mae": "mean absolute error on standardised data",
+    "coverage": "coverage of the interval",
     "false_alarm_rate": "false alarms among normal rows",
     "alarm_rate": "rows called anomalies",
 }
@@ -44,7 +48,7 @@ METRICS = {
 
 PERCENTAGES = {
     *("accuracy", "balanced_accuracy", "calibration_error", "wer", "cer"),
-    *("false_alarm_rate", "recall", "precision", "alarm_rate"),
+    *("false_alarm_rate", "recall", "precision", "alarm_rate", "coverage"),
 }
 """Metrics that people read in percent."""
 

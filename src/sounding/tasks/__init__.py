@@ -8,6 +8,7 @@ from sounding.tasks.anomaly import Anomaly
 from sounding.tasks.build import arrange, build_network, choose_network, measure_on
 from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
+from sounding.tasks.forecasting import Forecasting, Forecasts
 from sounding.tasks.generation import Generation
 from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.pretraining import Features, Pretraining
@@ -21,6 +22,8 @@ __all__ = [
     "Compressed",
     "Compression",
     "Features",
+    "Forecasting",
+    "Forecasts",
     "Generation",
     "Multilabel",
     "Predictions",
@@ -44,6 +47,7 @@ TASKS: dict[str, type[Task]] = {
     "anomaly": Anomaly,
     "pretraining": Pretraining,
     "generation": Generation,
+    "forecasting": Forecasting,
 }
 """Every task by the name that recipes use."""
 

@@ -32,6 +32,10 @@ DEFAULTS = {
     ),
     ("strangeness", "table"): ("denoiser", "a denoiser at many strengths of noise, which measured best on tables"),
     ("reconstruction", "series"): ("series_autoencoder", "convolutions over time to a code and back"),
+    ("forecasts", "series"): (
+        "linear_forecaster",
+        "linear maps of trend and rest, which measured best in a given time",
+    ),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),
 }
@@ -287,6 +291,8 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
                     f'the network "{name}" takes series of one length, and these differ', "cut or pad them"
                 )
             options = {**options, "varying": True} if block.varying else options
+            if block.targets:
+                options = {**options, "targets": block.targets, "horizon": block.horizon}
             return build(block.channels, outputs, length=block.length, **options)
         if block.piece_buckets and "piece_buckets" in signature(build).parameters:
             options = {**options, "piece_buckets": block.piece_buckets}

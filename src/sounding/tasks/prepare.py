@@ -21,14 +21,14 @@ from sounding.data.labelled import drop_unlabelled
 from sounding.data.schema import Schema
 from sounding.data.sound_augmentation import SoundAugmentation
 from sounding.data.sources import open_source, read_source
-from sounding.data.split import Split, make_split
+from sounding.data.split import Split, make_split, whole
 from sounding.data.stored import StoredArray, StoredBatches
 from sounding.data.stream import Sample, sample
 from sounding.data.table import Table
 from sounding.data.windows import cut, of_windows, usual_stride
 from sounding.errors import DataError
 from sounding.finding import Finding
-from sounding.kinds import Encoded, Kind
+from sounding.kinds import Block, Encoded, Kind
 from sounding.networks import centre_on
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
@@ -80,37 +80,41 @@ class Prepared:
         """How many rows are trained on, in memory or on disk."""
         return len(self.stored["target"]) if self.stored else len(self.split.train)
 
+    @property
+    def blocks(self) -> list[Block]:
+        """What the network is told of its inputs."""
+        return self.task.blocks_of(self.schema, self.recipe)
+
     @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
         """The encoded columns of all rows, in the order in which the network takes them."""
         return arrange(self.encoded.blocks)
 
     def inputs_of(self, rows: np.ndarray) -> tuple[Tensor, ...]:
-        """The encoded columns of some rows."""
-        chosen = torch.from_numpy(rows)
-        return tuple(tensor[chosen] for tensor in self.inputs)
+        """What a batch of some rows is made of: mostly their encoded columns."""
+        return self.task.inputs_of(() if self.task.ordered else self.inputs, rows)
 
     def network(self) -> nn.Module:
         """The untrained network; its first weights are a function of the seed, but for those trained before."""
         with torch.random.fork_rng():
             torch.manual_seed(draw_seed(self.recipe.seed, "initialization"))
-            network = build_network(self.schema.blocks(), self.task.outputs, self.recipe.network, self.task.answers)
-            if any(block.form == "sound" for block in self.schema.blocks()):
+            network = build_network(self.blocks, self.task.outputs, self.recipe.network, self.task.answers)
+            if any(block.form == "sound" for block in self.blocks):
                 measure_on(network, self.inputs_of(self.split.train[evenly(len(self.split.train), ROWS_FOR_BANDS)]))
             if self.recipe.network.options.get("initialization") == "lsuv":
                 initialize_from_data(network, self.inputs_of(self.split.train[:ROWS_FOR_VARIANCES]))
             if "distances" in self.task.answers:  # no other network has a centre
                 centre_on(network, *self.inputs_of(self.split.train[:ROWS_FOR_A_CENTRE]))
         if self.beginning is not None:
-            self.beginning.load_into(network, self.schema.blocks())
+            self.beginning.load_into(network, self.blocks)
         with torch.random.fork_rng():
             torch.manual_seed(draw_seed(self.recipe.seed, "initialization", "around"))
             return self.task.around(network)
 
     def by(self, recipe: Recipe) -> Prepared:
         """The same rows for another recipe of network and training."""
-        task = TASKS[recipe.task].for_schema(self.schema, recipe).knowing(self.target[self.split.train])
-        return replace(self, recipe=recipe, task=task)
+        task = TASKS[recipe.task].for_schema(self.schema, recipe).reading(self.table, self.encoded)
+        return replace(self, recipe=recipe, task=task.knowing(self.target[self.split.train]))
 
     def batches(self, rows: np.ndarray, *, training: bool = False) -> Batches:
         """Some rows as batches; those that are trained on come shuffled and augmented.
@@ -135,7 +139,7 @@ class Prepared:
             transform=self._augmentation() if training else None,
             workers=self.recipe.training.workers if training else 0,
             lengths=lengths,
-            trim=None if lengths is None else self.task.trim,
+            trim=self.task.trim if lengths is not None or self.task.ordered else None,
         )
 
     def _stored_batches(self) -> StoredBatches:
@@ -209,7 +213,8 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     needed = asks_for_target(asked.task)
     beginning = _beginning(asked, kept)
     table, drawn = _opened(source, asked)
-    target = asked.target or list(table.target)
+    kind = TASKS.get(asked.task, Task)
+    target = kind.targets_of(table, asked.target or list(table.target), asked)
     if asked.data.window:
         asked.data.stride = asked.data.stride or usual_stride(len(table), asked.data.window)
         table = cut(table, asked.data, target)
@@ -228,18 +233,19 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
 
     data = of_windows(asked.data) if asked.data.window else asked.data
     schema = Schema.infer(table, data, target, asked.task)
-    split, how_split = make_split(table, schema, data, asked.seed)
-    drawn_split, kind = split, TASKS.get(asked.task, Task)
+    split, how_split = whole(table) if kind.ordered else make_split(table, schema, data, asked.seed)
+    drawn_split = split
     split, follows, why_narrowed = kind.narrowed(table, schema, split, asked)
     schema, left_out = identifiers(table, schema, split.train, data, drawn.rows if drawn else len(table))
     known = {} if beginning is None else beginning.known(schema, table, split.train, data)
-    labelled = split.train if needed else np.arange(len(table))
-    schema, oddities = schema.fit(table, split.train, data, known, labelled)
+    labelled = split.train if needed or kind.ordered else np.arange(len(table))
+    schema, oddities = schema.fit(table, split.train, data, known, labelled, inputs_needed=not kind.ordered)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
-    begins = {} if beginning is None else beginning.network_settings(schema.blocks(), asked.network)
+    blocks = TASKS[task_name].blocks_of(schema, asked.with_settings(follows))
+    begins = {} if beginning is None else beginning.network_settings(blocks, asked.network)
     network_name = begins.get("network.name", asked.network.name)
-    network_name, why_network = choose_network(schema.blocks(), network_name, TASKS[task_name].answers)
+    network_name, why_network = choose_network(blocks, network_name, TASKS[task_name].answers)
     if beginning is not None:
         why_network = beginning.told()
 
@@ -254,12 +260,14 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     if drawn is not None:
         rows_to_learn += drawn.rows - len(drawn.places)
         chosen["data.rows_in_memory"] = drawn.limit  # so that a repeat draws the same rows, whatever its memory
-    forms: set[str] = {block.form for block in schema.blocks()}
+    forms: set[str] = {block.form for block in blocks}
     recipe = complete({**settings, **chosen}, forms=forms, rows=rows_to_learn, task=task_name)
-    task = TASKS[task_name].for_schema(schema, recipe)
+    task = TASKS[task_name].for_schema(schema, recipe).reading(table, encoded)
     truth = task.encode_target(table, encoded)
+    split = task.usable(split)
     task = task.knowing(truth[split.train])
     stored = {} if drawn is None else _stored(drawn, schema, drawn_split, task)
+    checked = schema if needed else schema.without_targets()
     prepared = Prepared(
         recipe=recipe,
         table=table,
@@ -274,7 +282,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             *oddities,
             *left_out,
             *encoded.findings,
-            *run_checks(table, schema if needed else schema.without_targets(), split, encoded),
+            *([] if kind.ordered else run_checks(table, checked, split, encoded)),
             *([] if drawn is None else drawn.findings(len(stored["target"]), schema, split)),
         ],
         stored=stored,
@@ -309,7 +317,7 @@ def _begun(
     prepared: Prepared, beginning: Beginning, settings: Mapping[str, Any], known: Mapping[str, Kind]
 ) -> Prepared:
     """The same, with what follows from what the network begins with."""
-    task, blocks = prepared.task, prepared.schema.blocks()
+    task, blocks = prepared.task, prepared.blocks
     network = build_network(blocks, task.outputs, prepared.recipe.network, task.answers)
     begun = beginning.begun(network, blocks, known, prepared.recipe)
     chosen = {key: value for key, value in begun.settings.items() if settings.get(key, "") == ""}
@@ -323,7 +331,8 @@ def _begun(
 
 def _opened(source: object, asked: Recipe) -> tuple[Table, Sample | None]:
     """All rows of a source, or some of them where it does not fit into memory."""
-    opened = read_source(source, asked.data) if asked.data.window else open_source(source, asked.data)
+    whole_only = asked.data.window or TASKS.get(asked.task, Task).ordered
+    opened = read_source(source, asked.data) if whole_only else open_source(source, asked.data)
     if isinstance(opened, Table):
         return opened, None
     drawn = sample(opened, asked.data, asked.target, asked.seed)
@@ -353,6 +362,8 @@ def _stored(drawn: Sample, schema: Schema, split: Split, task: Task) -> Mapping[
 def _kinds(schema: Schema) -> list[str]:
     """What the columns are: each with its reason while they are few, counted when they are many."""
     inputs = [field for field in schema.inputs if field.fitted is not None]
+    if not inputs:
+        return []
     if len(inputs) <= MOST_NAMED:
         told = [f"{field.name}: {field.kind}, {field.reason}" for field in inputs]
         return ["inputs: " + "; ".join(told)]

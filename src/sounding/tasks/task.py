@@ -15,7 +15,7 @@ from sounding.batches import Batch
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
-from sounding.kinds import SILENCE, Encoded
+from sounding.kinds import SILENCE, Block, Encoded
 from sounding.recipe import Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
 from sounding.training import Player
@@ -59,6 +59,9 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    ordered: ClassVar[bool] = False
+    """Whether rows follow each other in time, and an example is a row with those before and after it: then all are
+    held, what is named as the target is learned, and there may be no other columns."""
     needs_target: ClassVar[bool] = True
     """Whether there is a column to predict. Where not, one that is named is still no input: it can colour a map,
     measure, or be a condition."""
@@ -89,6 +92,37 @@ class Task(ABC):
     @abstractmethod
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
         """The task for a fitted schema, ready to predict and to measure."""
+
+    @classmethod
+    def targets_of(cls, table: Table, named: Sequence[str], recipe: Recipe) -> list[str]:
+        """The target columns, from what is named as such: mostly that."""
+        return list(named)
+
+    @classmethod
+    def blocks_of(cls, schema: Schema, recipe: Recipe) -> list[Block]:
+        """What a network needs to know of its inputs: mostly those of the schema."""
+        return schema.blocks()
+
+    def reading(self, table: Table, encoded: Encoded) -> Self:
+        """This task, about the rows of a table; only for one that looks at more of it than the row in question."""
+        return self
+
+    def usable(self, split: Split) -> Split:
+        """The rows that are examples, once the values of all are known: mostly all."""
+        return split
+
+    def inputs_of(self, inputs: tuple[Tensor, ...], rows: np.ndarray) -> tuple[Tensor, ...]:
+        """Of some rows what a batch is made of: mostly the encoded columns, of which `inputs` are those of all rows."""
+        chosen = torch.from_numpy(rows)
+        return tuple(tensor[chosen] for tensor in inputs)
+
+    def asked(self) -> np.ndarray | None:
+        """The rows of the table that is read for which something is to be predicted; none for all."""
+        return None
+
+    def measurable(self) -> np.ndarray | None:
+        """The rows of the table that is read on which predictions can be measured; none for all."""
+        return None
 
     @classmethod
     def narrowed(
@@ -154,7 +188,10 @@ class Task(ABC):
         return (sound[0] != SILENCE).sum(1) if sound else None
 
     def trim(self, batch: Batch) -> Batch:
-        """A batch without what is padding at the end of each of its rows; only where there are `lengths`."""
+        """A batch without what is padding at the end of each of its rows, or with what is looked up for them.
+
+        Only where there are `lengths`, or rows are `ordered`.
+        """
         return batch
 
     @abstractmethod

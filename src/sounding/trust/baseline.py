@@ -311,6 +311,7 @@ _WORDS = {
     "roc_auc": "area under the ROC curve",
     "f1": "f1",
     "rmse": "typical error (rmse)",
+    "mase": "scaled error (MASE)",
     "reconstruction_error": "reconstruction error",
 }
 

@@ -1,0 +1,70 @@
+"""What the report draws of forecasts: some of them, and how far off each step ahead is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sounding.data.ordered import times_after
+from sounding.recipe import ForecastingRecipe
+from sounding.tasks.drawing import evenly
+from sounding.tasks.forecast_windows import Windows
+from sounding.tasks.task import Predictions
+
+SHOWN, SHOWN_TARGETS = 4, 3
+"""Forecasts that are drawn, and of how many targets."""
+BEFORE = 2
+"""Horizons that are shown before a forecast begins."""
+
+
+def drawn(
+    windows: Windows,
+    names: Sequence[str],
+    deviation: np.ndarray,
+    rules: ForecastingRecipe,
+    predictions: Predictions,
+    truth: np.ndarray,
+) -> dict[str, Any]:
+    """Plain values for the report.
+
+    shown     a few forecasts, evenly over the test rows: series, target, the times of the first step, past, future,
+              mean, low and high
+    by_step   for each step ahead the mean absolute error on standardised data, and the coverage of the interval
+    """
+    if not len(truth):
+        return {}
+    ordered, several = windows.ordered, len(rules.quantiles) > 1
+    chosen = evenly(len(truth), SHOWN)
+    past = windows.past(truth[chosen], max(min(BEFORE * windows.horizon, windows.history), 1))
+    times = times_after(ordered, truth[chosen], 1)[:, 0]
+    shown = []
+    for at, row in enumerate(chosen):
+        for target in range(min(len(names), SHOWN_TARGETS)):
+            values = predictions.values[row, target]
+            shown.append(
+                {
+                    "series": ordered.names[ordered.series[ordered.places[truth[row]]]],
+                    "target": names[target],
+                    "from": str(times[at]).replace("T", " ") if ordered.unit else f"{times[at]:g}",
+                    "past": [None if np.isnan(one) else float(one) for one in past[at, target]],
+                    "future": windows.future(truth[[row]])[0, target],
+                    "mean": values[:, 0],
+                    "low": values[:, 1] if several else [],
+                    "high": values[:, -1] if several else [],
+                }
+            )
+    future = windows.future(truth)
+    away = np.abs(predictions.values[..., 0] - future) / deviation[:, None]
+    steps: dict[str, Any] = {"error": away.mean((0, 1))}
+    if several:
+        inside = (future >= predictions.values[..., 1]) & (future <= predictions.values[..., -1])
+        steps["coverage"] = inside.mean((0, 1))
+    return {
+        "shown": shown,
+        "by_step": steps,
+        "nominal": rules.quantiles[-1] - rules.quantiles[0] if several else None,
+        "targets": len(names),
+        "windows": len(truth),
+    }
