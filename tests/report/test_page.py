@@ -57,7 +57,13 @@ def results(request: pytest.FixtureRequest) -> Results:
 
 def test_the_page_begins_with_the_verdict_and_its_number(tumours: Results, recipe_toml: str) -> None:
     page = Page(render(tumours, recipe_toml))
-    others = ("imagined", "anomalies", "generated", "carried")  # of other tasks, or of what was learned before
+    others = (
+        "imagined",
+        "anomalies",
+        "generated",
+        "forecasts",
+        "carried",
+    )  # of other tasks, or of what was learned before
     assert page.ids() == [name for name in SECTIONS if name not in others]
     heading, number = page.text.index(tumours["verdict"]["headline"]), page.text.index("95 % interval")
     assert heading < number < page.text.index("worst perimeter alone gives diagnosis away")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,8 @@ def test_every_network_can_be_asked_for(name: str) -> None:
     family = NETWORKS[name]
     of_form = {"pictures": PICTURE, "tokens": TEXT, "series": SERIES, "sound": SOUND}
     blocks = [NUMBERS, CATEGORIES] if family.takes == "table" else [of_form[family.takes]]
+    if family.answers == "forecasts":
+        blocks = [replace(SERIES, targets=1, horizon=4)]
     answers = ("strangeness", "reconstruction", "distances") if family.answers == "distances" else family.answers
     network = build_network(blocks, 2, NetworkRecipe(name=name), answers).eval()
     if family.answers == "samples":
@@ -93,7 +96,11 @@ def test_every_network_can_be_asked_for(name: str) -> None:
         assert outputs.shape[0] == 5
         assert (outputs >= 0).all()
     else:
-        main = outputs if family.answers == "logits" else outputs[1 if family.answers == "reconstruction" else 0]
+        main = (
+            outputs
+            if family.answers in ("logits", "forecasts")
+            else outputs[1 if family.answers == "reconstruction" else 0]
+        )
         assert main.shape[-1] == 2
 
 

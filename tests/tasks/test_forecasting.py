@@ -113,7 +113,7 @@ def test_statistics_and_scales_come_from_training_rows() -> None:
     table = shops(1)
     late = np.asarray(table["t"]) >= 64  # what validates and measures
     changed = table.set_column(2, "sold", pa.array(np.where(late, 1000.0, np.asarray(table["sold"]))))
-    one, other = of(prepared(table)), of(prepared(changed))
+    one, other = (of(prepared(each, **{"forecasting.season": SEASON})) for each in (table, changed))
     assert (one.mean, one.deviation) == (other.mean, other.deviation)
     assert one.scales["s0"] == other.scales["s0"]
     values = np.asarray(table.sort_by("t")["sold"])[:64]

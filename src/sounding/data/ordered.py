@@ -222,7 +222,7 @@ def find_season(values: np.ndarray, starts: np.ndarray) -> int:
     12
     """
     longest = max(int(np.diff(starts).max(initial=0)) // 3, 0)
-    total, count = np.zeros(longest + 1), np.zeros(longest + 1)
+    total, count, points = np.zeros(longest + 1), np.zeros(longest + 1), 0
     for low, high in list(pairwise(starts))[:MOST_SERIES]:
         for column in values[low:high].T:
             steps = np.diff(column[np.isfinite(column)])
@@ -234,11 +234,12 @@ def find_season(values: np.ndarray, starts: np.ndarray) -> int:
             products = np.fft.irfft(np.square(np.abs(spectrum)))[: lags + 1]
             total[: lags + 1] += products / products[0] * len(steps) / (len(steps) - np.arange(lags + 1))
             count[: lags + 1] += 1
+            points += len(steps)
     seen = np.flatnonzero(count)
     if len(seen) < 4:
         return 1
     alike = np.divide(total, count, out=np.zeros_like(total), where=count > 0)[: seen[-1] + 1]
-    chance = 1 / np.sqrt(3 * len(alike))  # the standard error where there is no season
+    chance = 1 / np.sqrt(points)  # the standard error where there is no season
     least = max(REPEATS, 5 * chance)
     peaks = [lag for lag in range(2, len(alike) - 1) if alike[lag] >= max(alike[lag - 1], alike[lag + 1], least)]
     if not peaks:
