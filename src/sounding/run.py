@@ -214,7 +214,8 @@ class Run:
         """Predictions, what was odd about the rows, and the task that read them."""
         encoded = self.schema.encode(table)
         task = self.task.reading(table, encoded)
-        return task.predict(self.network, _inputs(task, encoded, task.asked())), encoded.findings, task
+        findings = [*encoded.findings, *task.noticed()]
+        return task.predict(self.network, _inputs(task, encoded, task.asked())), findings, task
 
 
 def _inputs(task: Task, encoded: Encoded, rows: np.ndarray | None) -> tuple[torch.Tensor, ...]:

@@ -236,6 +236,7 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
         ({"forecasting.known": ["holidays"]}, 'forecasting.known names "holidays".*holiday'),
         ({"forecasting.known": ["holiday"], "forecasting.history": 2}, "shorter than the horizon of 4"),
         ({"network.name": "resnet"}, "linear_forecaster"),
+        ({"data.window": 20}, "set forecasting.history instead"),
     ],
 )
 def test_settings_that_cannot_be_met(settings: dict[str, Any], says: str) -> None:
@@ -253,6 +254,12 @@ def test_data_that_cannot_be_forecast() -> None:
     lacking = pa.array([None if n == 3 else v for n, v in enumerate(gaps["sold"].to_pylist())])
     with pytest.raises(DataError, match="1 of 80 rows has no target"):
         prepared(gaps.set_column(2, "sold", lacking))
+
+
+def test_gaps_in_time_are_told() -> None:
+    table = shops(1)
+    case = prepared(table.filter(pa.compute.not_equal(table["t"], 20)))
+    assert [finding.rule for finding in case.findings] == ["gaps-in-time"]
 
 
 def test_columns_of_words_go_along() -> None:

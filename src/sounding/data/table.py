@@ -138,7 +138,7 @@ class Table:
             origins=(*origins, *(other.origins or (Origin(other.name, len(other)),))),
             parts=parts,
             stands_for=_both(self.stands_for, other.fingerprint()) if self.stands_for else "",
-            notes=(*self.notes, *other.notes),
+            notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
             findings=(*self.findings, *other.findings),
         )
 

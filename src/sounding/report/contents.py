@@ -19,7 +19,8 @@ from sounding.data.schema import Field, Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.data.windows import FIRST_POINT
-from sounding.kinds import Image, Number, Subwords, Text
+from sounding.kinds import Column, Image, Number, Series, Subwords, Text
+from sounding.kinds.series import points
 from sounding.tasks import Predictions, Thumbnail
 from sounding.tasks.prepare import Prepared
 from sounding.training import History
@@ -30,6 +31,8 @@ MOST_CELLS = 8
 """Columns of such an example that are shown."""
 MOST_COLUMNS = 60
 """Columns with a drawing of their own; the page counts the others."""
+MOST_LINES, MOST_POINTS = 3, 200
+"""Series, or channels of one, that are drawn together, and points of each."""
 LONGEST_TEXT = 300
 """Characters of a text that are shown."""
 
@@ -134,6 +137,9 @@ def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
     if isinstance(field.fitted, Image):
         few = column.take(np.arange(min(6, len(rows))))
         return {"pictures": [data_uri(picture) for picture in field.fitted.encode(few)[0]]}
+    if isinstance(field.fitted, Series):
+        some = column.take(np.arange(min(MOST_LINES, len(rows))))
+        return {"lines": [_lines(some.take(np.array([row])))[0] for row in range(len(some))]}
     if not column.is_word:
         return {}
     missing = int((~column.present).sum())
@@ -169,7 +175,17 @@ def _cell(field: Field, table: Table, row: int) -> Any:
     column = field.column(table).take(np.array([row]))
     if isinstance(field.fitted, Image):
         return {"picture": data_uri(field.fitted.encode(column)[0][0])}
+    if isinstance(field.fitted, Series):
+        return {"lines": _lines(column)}
     return shown(column.cells[0].as_py())
+
+
+def _lines(column: Column) -> list[list[float | None]]:
+    """The first channels of the first series, thinned evenly; nothing where there is no value."""
+    values, lengths = points(column)
+    kept = np.unique(np.linspace(0, lengths[0] - 1, min(int(lengths[0]), MOST_POINTS)).astype(np.int64))
+    channels = values[0, :MOST_LINES][:, kept]
+    return [[float(value) if np.isfinite(value) else None for value in channel] for channel in channels]
 
 
 def shown(value: object) -> str:

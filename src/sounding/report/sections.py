@@ -19,6 +19,7 @@ from sounding.report.figures import Event, Line, Measured
 from sounding.report.forecasts import forecasts
 from sounding.report.generated import generated
 from sounding.report.imagined import imagined
+from sounding.report.lines import small_lines
 from sounding.report.svg import PERCENT, evenly
 
 Results = Mapping[str, Any]
@@ -155,6 +156,7 @@ def data(results: Results, recipe_toml: str) -> Values | None:
     rows = _of(known, "rows")
     cards = [
         {**column, "figure": _column_figure(column), "top": _top(column), "ends": _ends(column)}
+        | {"lines": small_lines(column.get("lines") or [], f"some of {column.get('name')}")}
         for column in columns[:MOST_COLUMNS]
     ]
     return {
@@ -453,7 +455,8 @@ def examples(results: Results, recipe_toml: str) -> Values | None:
 def _example(example: Results) -> Values:
     cells = _of(example, "cells")
     pictures = {name: _of(cell)["picture"] for name, cell in cells.items() if "picture" in _of(cell)}
-    plain = [_cell(name, cell) for name, cell in cells.items() if name not in pictures]
+    drawn = {name: small_lines(_of(cell)["lines"], str(name)) for name, cell in cells.items() if "lines" in _of(cell)}
+    plain = [_cell(name, cell) for name, cell in cells.items() if name not in pictures and name not in drawn]
     line = f":{example['line']}" if "line" in example else f", row {example.get('row', words.MISSING)}"
     return {
         "truth": _cut(example.get("truth")),
@@ -463,6 +466,7 @@ def _example(example: Results) -> Values:
         "right": example.get("prediction") == example.get("truth"),
         "place": f"{example['file']}{line}" if example.get("file") else f"row {example.get('row', words.MISSING)}",
         "pictures": pictures,
+        "lines": [line for line in drawn.values() if line],
         "cells": plain[:FIRST_CELLS],
         "more": plain[FIRST_CELLS:],
     }

@@ -17,6 +17,7 @@ from sounding.data.schema import Schema
 from sounding.data.split import PARTS, Split
 from sounding.data.table import Table
 from sounding.errors import DataError, RecipeError, nearest
+from sounding.finding import Finding
 from sounding.kinds import Block, Encoded, Number, recognise
 from sounding.randomness import generator
 from sounding.recipe import ForecastingRecipe, Recipe
@@ -87,6 +88,9 @@ class Forecasting(Task):
     @classmethod
     def targets_of(cls, table: Table, named: Sequence[str], recipe: Recipe) -> list[str]:
         """The columns that are named; every one of numbers for `*` or none."""
+        if recipe.data.window:
+            what = "data.window cuts a long table into examples, and forecasting does so itself"
+            raise RecipeError(what, "set forecasting.history instead")
         if named and EVERY not in named:
             return list(named)
         data = recipe.data
@@ -152,6 +156,10 @@ class Forecasting(Task):
         task = copy(self)
         task.windows = read_windows(table, self.schema, encoded, self.recipe)
         return task
+
+    def noticed(self) -> Sequence[Finding]:
+        """Gaps in time."""
+        return self.windows.ordered.findings
 
     def usable(self, split: Split) -> Split:
         """Rows whose history is whole and whose future lies within one part.

@@ -15,6 +15,7 @@ from sounding.batches import Batch
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
+from sounding.finding import Finding
 from sounding.kinds import SILENCE, Block, Encoded
 from sounding.recipe import Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
@@ -106,6 +107,10 @@ class Task(ABC):
     def reading(self, table: Table, encoded: Encoded) -> Self:
         """This task, about the rows of a table; only for one that looks at more of it than the row in question."""
         return self
+
+    def noticed(self) -> Sequence[Finding]:
+        """What is odd about the rows that were read, beyond single cells."""
+        return ()
 
     def usable(self, split: Split) -> Split:
         """The rows that are examples, once the values of all are known: mostly all."""

@@ -19,8 +19,8 @@ from sounding.trust.problem import Model, Problem
 
 MOST_RESIDUALS = 500
 """Training rows whose errors say how wide intervals are, evenly over all of them."""
-MOST_SMOOTHED = 300_000
-"""Points times targets; exponential smoothing passes over them one by one, and is left out where there are more."""
+MOST_SMOOTHED = 60_000
+"""Exponential smoothing passes over points one by one, and is left out where there are more."""
 LEVELS, TRENDS, SEASONS, DAMPING = (
     (0.05, 0.1, 0.2, 0.4, 0.6, 0.8),
     (0.0, 0.01, 0.05, 0.1),
@@ -82,7 +82,7 @@ def exponential_smoothing(problem: Problem) -> tuple[np.ndarray, str] | None:
     """Level, trend and season of each series (Holt-Winters), carried along to the row in question."""
     task = cast("Forecasting", problem.task)
     windows, season = task.windows, task.rules.season
-    if windows.values.size > MOST_SMOOTHED:
+    if len(windows.values) > MOST_SMOOTHED:
         return None
     ordered, values = windows.ordered, windows.values
     last = np.zeros(len(ordered.names), dtype=np.int64)
