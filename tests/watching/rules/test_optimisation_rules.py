@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import sounding
+from sounding.watching.relation import linear_agreement
 from sounding.watching.rules.dead_relu import dead_shares
-from sounding.watching.rules.labels_shuffled import linear_agreement
 from sounding.watching.seen import Activation, Seen, Step
 
 
@@ -148,6 +148,45 @@ def test_a_linear_fit_foretells_those_left_out_like_a_loop_that_leaves_them_out(
         right += int((scaled[row] @ weights + F.one_hot(classes).double().mean(0)).argmax() == classes[row])
     assert found == pytest.approx(right / 40)
     assert chance == pytest.approx(float(classes.bincount().max()) / 40)
+
+
+class Recurrent(nn.Module):
+    """Says after 24 steps what the first one was."""
+
+    def __init__(self, cell: type[nn.RNNBase], **options: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.head = cell(3, 16, batch_first=True, **options), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+def first_words() -> tuple[torch.Tensor, torch.Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    words = torch.randint(3, (512, 24), generator=draws)
+    return F.one_hot(words, 3).float(), words[:, 0]
+
+
+def test_gradients_that_die_over_time():
+    model = Recurrent(nn.RNN, nonlinearity="relu")
+    with torch.no_grad():
+        model.cell.weight_hh_l0.mul_(0.3)
+    w = train(model, first_words(), rate=1e-3, epochs=5)
+    found = next(one for one in w.findings if one.rule == "vanishing_gradient")
+    assert "first 6 of 24 steps" in found.title
+    gradient = found.evidence["gradient_over_time"]
+    assert len(gradient) == 24
+    assert gradient[0] < 1e-3 * gradient[-1]
+    assert "a linear fit" in found.confirmed
+
+
+def test_where_the_end_matters_no_gradient_need_come_to_the_beginning():
+    model = Recurrent(nn.RNN, nonlinearity="relu")
+    with torch.no_grad():
+        model.cell.weight_hh_l0.mul_(0.3)
+    x, y = first_words()
+    assert alarms(train(model, (x.flip(1), y), rate=1e-2, epochs=10)) == []
 
 
 HEALTHY = {

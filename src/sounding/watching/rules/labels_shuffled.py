@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from sounding.finding import Finding
 from sounding.watching.experiments import rate_times
-from sounding.watching.labels import first_of_each
+from sounding.watching.relation import EXAMPLES, classes_of, examples, linear_agreement, neighbour_agreement
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
 
@@ -19,14 +18,8 @@ MEMORISED = 0.7
 """Of the loss on one batch: a network that could not learn at all keeps nearly everything, one without hidden layers
 still a part."""
 BETTER = 0.02
-NEIGHBOURS = 5
-EXAMPLES = 100
 ONE_SIDED = 0.9
 """Agreement by chance, above which it takes more examples than there are to tell it from any other."""
-CERTAIN = 3.0
-"""Standard errors above chance, from which on targets are taken to agree."""
-RIDGE = 1.0
-"""Penalty of the linear fit, where the products of examples are divided by the number of inputs."""
 VALIDATIONS = 4
 LEARNED, WORSE = 0.97, 1.03
 """Times the loss of the best constant answer: training below, and validation above, is learning by heart."""
@@ -63,12 +56,12 @@ class LabelsShuffled(Rule):
         if seen.baseline is None or not (by_heart or (seen.laboratory.is_ready and seen.headway() <= HEADWAY)):
             return None
         self._next = 2 * seen.done
-        inputs, targets = examples(seen)
+        inputs, targets = examples(seen.laboratory)
         if len(inputs) < EXAMPLES or (inputs.ndim > 2 and not (seen.ended or by_heart)):
             return None
         inputs, classes = inputs.flatten(1), classes_of(targets)
         agreements = (neighbour_agreement(inputs, classes), linear_agreement(inputs, classes))
-        if agreements[0][1] > ONE_SIDED or any(found > chance + CERTAIN * error for found, chance, error in agreements):
+        if agreements[0].chance > ONE_SIDED or any(one.is_certain for one in agreements):
             return None
         confirmed = self._by_heart(seen) if by_heart else self._blind(seen)
         if not confirmed:
@@ -124,58 +117,3 @@ def _learns_by_heart(seen: Seen) -> bool:
         and min(losses) >= LEARNED * baseline
         and sorted(losses[-VALIDATIONS:])[VALIDATIONS // 2] >= WORSE * baseline
     )
-
-
-def examples(seen: Seen) -> tuple[Tensor, Tensor]:
-    """Inputs (N, ...) and targets of the recorded batches; empty where a batch is no such pair."""
-    inputs, targets = [], []
-    for tape in seen.laboratory.tapes:
-        args, kwargs = tape.calls()[0].arguments
-        tensors = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor) and one.is_floating_point()]
-        target = tape.target
-        if tensors and target is not None and target.ndim and len(tensors[0]) == len(target):
-            inputs.append(tensors[0].float())
-            targets.append(target)
-    if not inputs:
-        return torch.empty(0, 0), torch.empty(0)
-    joined, rows = torch.cat(inputs), first_of_each(torch.cat(inputs).flatten(1))
-    return joined[rows], torch.cat(targets)[rows]
-
-
-def classes_of(targets: Tensor) -> Tensor:
-    """(N,) int64 from targets of any shape; numbers are above their median or not."""
-    if not targets.is_floating_point():
-        return targets.flatten(1)[:, 0].long() if targets.ndim > 1 else targets.long()
-    targets = targets.flatten(1)[:, 0] if targets.ndim > 1 and targets.shape[1] == 1 else targets
-    return (targets > targets.median()).long() if targets.ndim == 1 else targets.argmax(1)
-
-
-def neighbour_agreement(inputs: Tensor, classes: Tensor) -> tuple[float, float, float]:
-    """How often nearest neighbours have the same class, how often any two examples have, and its standard error."""
-    scaled = _scaled(inputs)
-    distances = torch.cdist(scaled, scaled)
-    distances.fill_diagonal_(float("inf"))
-    nearest = distances.topk(min(NEIGHBOURS, len(inputs) - 1), largest=False).indices
-    agreement = float((classes[nearest] == classes[:, None]).float().mean())
-    chance = float((torch.bincount(classes - classes.min()).float() / len(classes)).square().sum())
-    return agreement, chance, (max(chance * (1 - chance), 0.01) / len(inputs)) ** 0.5
-
-
-def linear_agreement(inputs: Tensor, classes: Tensor) -> tuple[float, float, float]:
-    """The same for a linear fit to all other examples: how often it finds the class of one, against the largest share.
-
-    A ridge regression, leaving one out in closed form: Hastie et al., The Elements of Statistical Learning, eq. 7.64.
-    """
-    scaled, goals = _scaled(inputs).double(), torch.nn.functional.one_hot(classes - classes.min()).double()
-    shares = goals.mean(0)
-    kernel = scaled @ scaled.T / scaled.shape[1]
-    hat = torch.linalg.solve(kernel + RIDGE * torch.eye(len(kernel), dtype=kernel.dtype), kernel).T
-    fitted, own = hat @ (goals - shares), hat.diagonal()[:, None]
-    left_out = shares + (fitted - own * (goals - shares)) / (1 - own)
-    found = float((left_out.argmax(1) == classes - classes.min()).double().mean())
-    chance = float(shares.max())
-    return found, chance, (max(chance * (1 - chance), 0.01) / len(inputs)) ** 0.5
-
-
-def _scaled(inputs: Tensor) -> Tensor:
-    return (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)

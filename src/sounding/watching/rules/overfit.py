@@ -19,7 +19,10 @@ VALIDATIONS = 3
 FALL = 0.9
 """Times its value at the minimum, below which the training loss went on falling meanwhile."""
 HARM = 0.1
-"""Of the loss of ignoring the inputs: a rise that makes the answers clearly worse."""
+"""Of the loss of ignoring the inputs, or of the least loss where the training rows are known by heart: a rise that
+makes the answers clearly worse."""
+BY_HEART = 0.01
+"""Of the least validation loss, a training loss that leaves nothing to learn."""
 
 
 class Overfit(Rule):
@@ -28,8 +31,8 @@ class Overfit(Rule):
     Trigger: several validations in a row above 1.1 times the minimum, by more than the spread over validation batches
     explains, while the training loss fell by a tenth or more since. A gap between the two alone is no sign.
     Harm: the accuracy on validation rows fell with it, or the loss there is above that of ignoring the inputs; where no
-    accuracy can be seen, the rise is a tenth of that. A rise without, or one that may be chance, is told at the end, as
-    an info.
+    accuracy can be seen, the rise is a tenth of that, or a tenth of the minimum with the training rows known by heart.
+    A rise without, or one that may be chance, is told at the end, as an info.
     Confirmation: the validation itself, whose rows are not trained on.
     Remedy: stop at the minimum; weight decay, dropout, augmentation, more rows, a smaller network.
     """
@@ -59,7 +62,8 @@ class Overfit(Rule):
         if passes[-1].outputs:  # answers that are as right as before, given with too much confidence, are a note
             harm = lost or losses[-1] > (seen.baseline or math.inf)
         else:
-            harm = lost or rise > HARM * (seen.baseline or 2 * losses[best])
+            by_heart = after < BY_HEART * losses[best] and rise > HARM * losses[best]
+            harm = lost or by_heart or rise > HARM * (seen.baseline or 2 * losses[best])
         harm = harm and certain
         if not harm and not seen.ended:
             return None

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from sounding.finding import Finding
 from sounding.watching.experiments import LONG, Twin
 from sounding.watching.experiments import STEPS as SHORT
+from sounding.watching.over_time import gradient_over_time, is_recurrent
+from sounding.watching.relation import EXAMPLES, classes_of, examples, linear_agreement
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen, Step
 
@@ -19,6 +21,8 @@ RATIO_OF_LOST, SIGNAL, STILL = 0.1, 0.03, 30
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 STEPS = 3
 FIRST = 10
+PATIENT, SHORTEST = 60, 8
+"""Steps before sequences are judged, and steps that these have at least."""
 HEADWAY = 0.1
 GAIN = 0.1
 
@@ -29,10 +33,12 @@ class VanishingGradient(Rule):
     Trigger: relative to its weights, the gradient of the first layer is less than a thousandth of the last one's in
     three steps that were looked at, and nearly all of the loss is still there after ten steps. Less than a tenth will
     do where the loss stands still after thirty steps and what goes into the last layer is all but the same for every
-    example: the signal itself was lost on the way.
+    example: the signal itself was lost on the way. In a recurrent network it is the first quarter of the sequence that
+    gets less than a thousandth of the gradient of the last one, and the loss of sixty steps is still there.
     Confirmed: a copy with ReLU for sigmoid, tanh and softmax within the network and He initialisation gets further in
-    fifty steps, or does so in 150 at most when the outputs of its hidden layers are normalised as well.
-    Remedy: ReLU with He initialisation, normalisation, skip connections.
+    fifty steps, or does so in 150 at most when the outputs of its hidden layers are normalised as well. Of sequences:
+    a linear fit to their first quarter alone foretells targets, so that what matters is where no gradient comes.
+    Remedy: ReLU with He initialisation, normalisation, skip connections; for sequences gates, as in a GRU or LSTM.
     """
 
     name = "vanishing_gradient"
@@ -40,6 +46,7 @@ class VanishingGradient(Rule):
     explains = ("underfit", "lr_too_low", "labels_shuffled", "too_few_steps")
     sources: ClassVar = (
         "Glorot and Bengio 2010, AISTATS",
+        "Hochreiter 1998, IJUFKS 6(2); Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063: over time",
         "Zhang et al. 2021, AutoTrainer (ICSE): norm of the first over the last below 1e-3",
     )
 
@@ -49,6 +56,8 @@ class VanishingGradient(Rule):
     def check(self, seen: Seen) -> Finding | None:
         if seen.done < self._next or len(seen.steps) < STEPS or not seen.laboratory.is_ready:
             return None
+        if (found := self._over_time(seen)) is not None:
+            return found
         ratios = [ratio for step in seen.steps[-STEPS:] if (ratio := first_to_last(step)) is not None]
         if len(ratios) < STEPS or max(ratios) >= RATIO_OF_LOST or seen.headway() > HEADWAY:
             return None
@@ -68,6 +77,36 @@ class VanishingGradient(Rule):
             change={"network.options.activation": "relu"},
             ratios=ratios,
             confirmed=str(race),
+        )
+
+    def _over_time(self, seen: Seen) -> Finding | None:
+        """The same along the steps of a sequence."""
+        if seen.done < PATIENT or seen.headway() > HEADWAY:
+            return None
+        if not is_recurrent(seen.model, [one.layer for one in seen.last.inputs]):
+            return None
+        gradient = gradient_over_time(seen.laboratory)
+        if gradient is None or len(gradient) < SHORTEST:
+            return None
+        quarter = len(gradient) // 4
+        ratio = float(gradient[:quarter].mean() / gradient[-quarter:].mean().clamp_min(1e-30))
+        if not ratio < RATIO:
+            return None
+        self._next = 2 * seen.done
+        inputs, targets = examples(seen.laboratory)
+        if len(inputs) < EXAMPLES or inputs.ndim != 3:
+            return None
+        fit = linear_agreement(inputs[:, :quarter].flatten(1), classes_of(targets))
+        if not fit.is_certain:
+            return None
+        return self.finding(
+            seen,
+            f"the first {quarter} of {len(gradient)} steps get {ratio:.1g} of the gradient of the last ones",
+            "Each step back in time passes on less of the gradient: what came early is never tied to the answer.",
+            "use gates (GRU or LSTM), attention, or an orthogonal recurrent matrix with a forget bias of 1",
+            change={"network.options.cell": "lstm"},
+            gradient_over_time=gradient.tolist(),
+            confirmed=f"a linear fit to these alone is right in {fit.share:.0%}, where chance is {fit.chance:.0%}",
         )
 
 
