@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+
 from benchmarks import forecasting, time_series
 
 
