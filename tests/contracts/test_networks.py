@@ -314,8 +314,10 @@ def test_it_can_be_a_part_of_a_composite(name: str, inputs: tuple[Tensor, ...]) 
 
 
 def test_it_is_exported_for_batches_of_any_size(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    if "recurrent" in name or NETWORKS[name].answers == "frames":
+    if "recurrent" in name:
         pytest.skip("packed sequences cannot be traced")
+    if NETWORKS[name].answers == "frames":
+        pytest.skip("PyTorch warns of the weights of an LSTM that is traced")
     if name in ("resnet34", "resnet50"):
         pytest.skip("the same code as resnet18, and slow to trace")
     rows = torch.export.Dim("rows", min=2, max=512)

@@ -15,7 +15,18 @@ import pyarrow.compute as pc
 from sounding.data.table import Table
 from sounding.errors import DamagedError, DataError, Problems, RecipeError, UserError, nearest
 from sounding.finding import Finding, Remedy
-from sounding.kinds import KINDS, Block, Category, Column, Encoded, Kind, Number, fitted_from_json, recognise
+from sounding.kinds import (
+    KINDS,
+    Block,
+    Category,
+    Characters,
+    Column,
+    Encoded,
+    Kind,
+    Number,
+    fitted_from_json,
+    recognise,
+)
 from sounding.recipe import DataRecipe
 
 Role = Literal["input", "target", "weight", "group", "time", "ignored"]
@@ -218,7 +229,7 @@ class Schema:
         return Encoded(blocks, tuple(findings))
 
     def encode_targets(self, table: Table) -> dict[str, np.ndarray]:
-        """Each target: (N,) int64 codes of classes, or (N,) float64 with mean 0 and standard deviation 1.
+        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, or texts.
 
         Raises:
             DataError: naming the first missing, infinite or unknown value of each target.
@@ -365,19 +376,28 @@ _TARGETS = {
     "regression": "number",
     "forecasting": "number",
     "anomaly": "category",
+    "transcription": "text",
 }
 """What a target is, by the name of the task."""
 
 
+_FITTED_TARGETS: dict[str, type[Number | Category | Characters]] = {
+    "number": Number,
+    "category": Category,
+    "text": Characters,
+}
+"""What learns the values of a target, by its kind."""
+
+
 def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str]:
-    """Whether a target is a number or a category, and why."""
+    """Whether a target is a number, a category or a text, and why."""
     if not column.is_word:
         raise column.error(
             f"cells of type {column.cells.type} cannot be predicted",
             "name a column of numbers or words as the target",
         )
-    if asked is not None and asked not in ("number", "category"):
-        raise RecipeError(f'data.kinds.{column.name}: a target cannot be "{asked}"', "take number or category")
+    if asked is not None and asked not in _FITTED_TARGETS:
+        raise RecipeError(f'data.kinds.{column.name}: a target cannot be "{asked}"', "take number, category or text")
     wanted = asked or _TARGETS.get(task)
     if wanted:
         return wanted, "as the settings say" if asked else f"the task is {task}"
@@ -405,8 +425,7 @@ def _counts_up(column: Column) -> bool:
 def _fit(field: Field, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Field, list[Finding]]:
     """A field with what the training rows teach about it; ignored when they all hold the same."""
     if field.role == "target":
-        target: type[Number | Category] = Number if field.kind == "number" else Category
-        kind, findings = target.fit_target(column, rows, settings)
+        kind, findings = _FITTED_TARGETS[field.kind].fit_target(column, rows, settings)
         return replace(field, fitted=kind), findings
     if field.name not in settings.keep and (same := _same(column.take(rows), field)):
         return replace(field, role="ignored", reason=same), [
@@ -469,8 +488,8 @@ def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) 
     )
 
 
-def _target(field: Field) -> Number | Category:
-    if not isinstance(field.fitted, Number | Category):
+def _target(field: Field) -> Number | Category | Characters:
+    if not isinstance(field.fitted, Number | Category | Characters):
         raise ValueError(f"target {field.name!r} is not fitted; call schema.fit first")
     return field.fitted
 

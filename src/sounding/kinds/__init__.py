@@ -6,6 +6,7 @@ from typing import Any
 
 from sounding.kinds.audio import Audio
 from sounding.kinds.category import Category
+from sounding.kinds.characters import Characters
 from sounding.kinds.date import Date
 from sounding.kinds.image import Image
 from sounding.kinds.kind import SILENCE, Block, Column, Encoded, Form, Kind, Recognition
@@ -57,8 +58,9 @@ def fitted_from_json(name: str, values: Any) -> Kind:
     Raises:
         DamagedError: if a value is missing or unknown.
     """
-    cut_by_tokenizer = name == Subwords.name and isinstance(values, dict) and "tokenizer" in values
-    return (Subwords if cut_by_tokenizer else KINDS[name]).from_json(values)
+    known = values if isinstance(values, dict) and name == Text.name else {}
+    kind = Subwords if "tokenizer" in known else Characters if "alphabet" in known else KINDS[name]
+    return kind.from_json(values)
 
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "Audio",
     "Block",
     "Category",
+    "Characters",
     "Column",
     "Date",
     "Encoded",

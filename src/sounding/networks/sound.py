@@ -7,16 +7,15 @@ convolutions over both: Choi et al. 2019, arXiv:1904.03814.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sounding.networks._lengths import MaskedBatchNorm, mean_over_time
 from sounding.networks.recurrent import RecurrentEncoder
-from sounding.networks.spectrogram import LogMel, Masked
+from sounding.networks.spectrogram import HOP, LogMel, Masked
 
 
 class SoundConvolution(nn.Module):
@@ -153,7 +152,7 @@ class SoundFrames(nn.Module):
         stem_size: channels of the first convolution.
         convolution_sizes: channels of each residual block, of which the first halves the frames: they come every 20 ms.
         width: frames that a convolution sees, odd.
-        hidden_sizes: the state of each recurrent layer (GRU), in each direction.
+        hidden_sizes: the state of each recurrent layer (LSTM), in each direction.
         masks: stretches of time and of bands that are hidden while training, see `Masked`.
         dropout: probability in [0, 1) that an entry is blanked between layers and before the head while training.
 
@@ -169,9 +168,9 @@ class SoundFrames(nn.Module):
         rate: int,
         bands: int = 40,
         stem_size: int = 64,
-        convolution_sizes: Sequence[int] = (96, 128, 128),
-        width: int = 9,
-        hidden_sizes: Sequence[int] = (128,),
+        convolution_sizes: Sequence[int] = (64, 96, 96),
+        width: int = 5,
+        hidden_sizes: Sequence[int] = (96,),
         masks: int = 2,
         dropout: float = 0.2,
     ) -> None:
@@ -181,13 +180,15 @@ class SoundFrames(nn.Module):
         strides = [2] + [1] * (len(convolution_sizes) - 1)
         self.frames = _Frames(bands, stem_size, convolution_sizes, width, strides)
         sizes = [self.frames.num_features, *(2 * size for size in hidden_sizes)]
-        self.layers = nn.ModuleList(
-            nn.GRU(before, size, batch_first=True, bidirectional=True)
-            for before, size in zip(sizes, hidden_sizes, strict=False)
-        )
+        self.layers = nn.ModuleList(_BothWays(before, size) for before, size in zip(sizes, hidden_sizes, strict=False))
         self.dropout = nn.Dropout(dropout)
         self.num_features = sizes[-1]
         self.head = nn.Linear(self.num_features, out_features)
+
+    @staticmethod
+    def frames_of(samples: Any, rate: int) -> Any:
+        """How many frames it says something about, for so many samples: a number or an array of them."""
+        return (1 + samples // max(round(HOP * rate), 1) + 1) // 2
 
     def forward_frames(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L) int16 samples to features (B, frames, num_features) and (B,) how many frames each row has."""
@@ -195,12 +196,9 @@ class SoundFrames(nn.Module):
         values, real = self.frames(self.masked(values, lengths), lengths)
         counts = real.sum((1, 2)).long()
         values = self.dropout(values.mT)
-        packed = pack_padded_sequence(values, counts.cpu(), batch_first=True, enforce_sorted=False)
         for layer in self.layers:
-            packed = layer(packed)[0]
-            packed = packed._replace(data=self.dropout(packed.data))
-        padded, _ = pad_packed_sequence(packed, batch_first=True, total_length=values.shape[1])
-        return padded, counts
+            values = self.dropout(layer(values, counts))
+        return values, counts
 
     def forward_features(self, samples: Tensor) -> Tensor:
         """(B, L) int16 samples, `SILENCE` behind the last of each, to (B, frames, num_features)."""
@@ -210,6 +208,26 @@ class SoundFrames(nn.Module):
         """(B, L) int16 samples, `SILENCE` behind the last of each, to what is said of each frame."""
         features, counts = self.forward_frames(samples)
         return Frames(self.head(features), counts.to(features))
+
+
+class _BothWays(nn.Module):
+    """An LSTM that reads from the first frame, and one that reads from the last: (B, L, before) to (B, L, 2 * size).
+
+    Sequences are turned about by hand and not packed: PyTorch trains packed ones of several lengths in time that grows
+    with the square of the length.
+    """
+
+    def __init__(self, before: int, size: int) -> None:
+        super().__init__()
+        self.onward = nn.LSTM(before, size, batch_first=True)
+        self.back = nn.LSTM(before, size, batch_first=True)
+
+    def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
+        places = torch.arange(values.shape[1], device=values.device)
+        turned = lengths[:, None] - 1 - places
+        turned = torch.where(turned < 0, places, turned)[:, :, None]  # what is behind the end stays there
+        back = self.back(values.gather(1, turned.expand_as(values)))[0]
+        return torch.cat([self.onward(values)[0], back.gather(1, turned.expand_as(back))], 2)
 
 
 class _Frames(nn.Module):

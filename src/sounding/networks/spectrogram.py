@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 SILENCE = -32768
 """What stands behind the last sample of a recording."""
+HOP = 0.01
+"""Seconds from one frame to the next."""
 FLOOR = 1e-6
 """Added to the energy of a band before its logarithm: that of a sine 94 dB below full scale."""
 
@@ -62,7 +64,7 @@ class LogMel(nn.Module):
     deviation: Tensor
     taper: Tensor
 
-    def __init__(self, rate: int, *, bands: int = 40, window: float = 0.025, hop: float = 0.01) -> None:
+    def __init__(self, rate: int, *, bands: int = 40, window: float = 0.025, hop: float = HOP) -> None:
         super().__init__()
         self.window, self.hop = max(round(window * rate), 2), max(round(hop * rate), 1)
         self.size = 1 << (self.window - 1).bit_length()

@@ -238,12 +238,26 @@ def for_forecasting(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_transcription(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for reading recordings: it takes some hundred steps until the first characters are found."""
+    batch_size = 2 ** round(math.log2(min(max(rows / 64, 8), 32)))
+    return {
+        **for_sound(rows),
+        "training.epochs": min(max(round(2500 * batch_size / rows), 15), 200),
+        "training.batch_size": batch_size,
+        "training.optimizer.lr": 2e-3,
+        "training.label_smoothing": 0.0,
+        "training.clip_norm": 5.0,
+    }
+
+
 FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "compression": for_compression,
     "anomaly": for_anomaly,
     "pretraining": for_pretraining,
     "generation": for_generation,
     "forecasting": for_forecasting,
+    "transcription": for_transcription,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

@@ -65,6 +65,14 @@ class ForecastingRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class TranscriptionRecipe:
+    """How texts are read from what a network says of each frame."""
+
+    beam: int = 8
+    """Beginnings of texts that the search keeps; 1 takes the most probable alignment instead."""
+
+
+@dataclass(kw_only=True, slots=True)
 class GenerationRecipe:
     """The game of generator and discriminator, in the task `generation` alone."""
 

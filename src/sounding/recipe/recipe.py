@@ -15,6 +15,7 @@ from sounding.recipe.of_tasks import (
     ForecastingRecipe,
     GenerationRecipe,
     PretrainingRecipe,
+    TranscriptionRecipe,
     TransferRecipe,
 )
 from sounding.recipe.reading import build, leaves, line_of, place
@@ -254,6 +255,7 @@ class Recipe:
     anomaly: AnomalyRecipe = field(default_factory=AnomalyRecipe)
     forecasting: ForecastingRecipe = field(default_factory=ForecastingRecipe)
     generation: GenerationRecipe = field(default_factory=GenerationRecipe)
+    transcription: TranscriptionRecipe = field(default_factory=TranscriptionRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:

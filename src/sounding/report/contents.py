@@ -19,8 +19,9 @@ from sounding.data.schema import Field, Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.data.windows import FIRST_POINT
-from sounding.kinds import Column, Image, Number, Series, Subwords, Text
+from sounding.kinds import Audio, Characters, Column, Image, Number, Series, Subwords, Text
 from sounding.kinds.series import points
+from sounding.report.sounds import clip
 from sounding.tasks import Predictions, Thumbnail
 from sounding.tasks.prepare import Prepared
 from sounding.training import History
@@ -140,10 +141,14 @@ def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
     if isinstance(field.fitted, Series):
         some = column.take(np.arange(min(MOST_LINES, len(rows))))
         return {"lines": [_lines(some.take(np.array([row])))[0] for row in range(len(some))]}
+    if isinstance(field.fitted, Audio):
+        return {
+            "clips": [clip(field.fitted.samples(column, row), field.fitted.rate) for row in range(min(3, len(rows)))]
+        }
     if not column.is_word:
         return {}
     missing = int((~column.present).sum())
-    if isinstance(field.fitted, Text | Subwords):
+    if isinstance(field.fitted, Text | Subwords | Characters):
         return {"missing": missing, "samples": [shown(value) for value in column.cells[:3].to_pylist()]}
     if isinstance(field.fitted, Number):
         values = column.numbers
@@ -177,6 +182,8 @@ def _cell(field: Field, table: Table, row: int) -> Any:
         return {"picture": data_uri(field.fitted.encode(column)[0][0])}
     if isinstance(field.fitted, Series):
         return {"lines": _lines(column)}
+    if isinstance(field.fitted, Audio):
+        return clip(field.fitted.samples(column, 0), field.fitted.rate)
     return shown(column.cells[0].as_py())
 
 

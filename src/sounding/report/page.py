@@ -95,6 +95,7 @@ def _environment() -> Environment:
     )
     environment.filters.update({function.__name__: function for function in (*named, figures.bar)})
     environment.tests["picture"] = words.is_picture
+    environment.tests["sound"] = words.is_sound
     return environment
 
 
@@ -108,9 +109,10 @@ def _source(environment: Environment, name: str) -> str:
 
 
 def _policy(style: str) -> str:
-    """What the browser may do with the page: apply this very style sheet and show pictures that are in the page."""
+    """What the browser may do with the page: apply this very style sheet, and show and play what is in the page."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    shown = "img-src data:; media-src data:"
+    return f"default-src 'none'; style-src 'sha256-{digest}'; {shown}; base-uri 'none'; form-action 'none'"
 
 
 def _write_whole(path: Path, text: str) -> Path:

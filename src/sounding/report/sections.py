@@ -447,7 +447,7 @@ def examples(results: Results, recipe_toml: str) -> Values | None:
         return None
     regression = not any(words.is_number(example.get("confidence")) for example in known)
     shown = [_example(example) for example in known]
-    pictures = all(example["pictures"] and not example["cells"] for example in shown)
+    pictures = all(example["pictures"] and not example["cells"] and not example["clips"] for example in shown)
     answered = any({"truth", "prediction"} & example.keys() for example in known)
     return {"examples": shown, "regression": regression, "pictures": pictures, "answered": answered}
 
@@ -467,6 +467,7 @@ def _example(example: Results) -> Values:
         "place": f"{example['file']}{line}" if example.get("file") else f"row {example.get('row', words.MISSING)}",
         "pictures": pictures,
         "lines": [line for line in drawn.values() if line],
+        "clips": {name: cell for name, cell in cells.items() if "sound" in _of(cell)},
         "cells": plain[:FIRST_CELLS],
         "more": plain[FIRST_CELLS:],
     }

@@ -52,6 +52,7 @@ PERCENTAGES = {
 }
 """Metrics that people read in percent."""
 
+_SOUND = re.compile(r"data:audio/wav;base64,[A-Za-z0-9+/]+=*")
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, changes of the writing direction, and halves of characters that UTF-8 cannot hold."""
 
@@ -178,6 +179,11 @@ def metric_name(metric: str) -> str:
     ('area under the ROC curve', 'recall at 10')
     """
     return METRICS.get(metric, metric.replace("_", " "))
+
+
+def is_sound(value: Any) -> bool:
+    """Whether a value is a recording written out as a data URI of a WAV."""
+    return isinstance(value, str) and _SOUND.fullmatch(value) is not None
 
 
 def is_picture(value: Any) -> bool:

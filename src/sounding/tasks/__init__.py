@@ -14,6 +14,7 @@ from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.pretraining import Features, Pretraining
 from sounding.tasks.regression import Regression
 from sounding.tasks.task import Predictions, Task, Thumbnail
+from sounding.tasks.transcription import Transcription
 
 __all__ = [
     "TASKS",
@@ -31,6 +32,7 @@ __all__ = [
     "Regression",
     "Task",
     "Thumbnail",
+    "Transcription",
     "arrange",
     "asks_for_target",
     "build_network",
@@ -48,6 +50,7 @@ TASKS: dict[str, type[Task]] = {
     "pretraining": Pretraining,
     "generation": Generation,
     "forecasting": Forecasting,
+    "transcription": Transcription,
 }
 """Every task by the name that recipes use."""
 

@@ -34,6 +34,7 @@ from sounding.tasks.multilabel import Multilabel
 from sounding.trust.problem import Model, Problem
 from sounding.trust.series import SERIES
 from sounding.trust.sounds import cepstra
+from sounding.trust.texts import same_text
 from sounding.trust.unsupervised import WITHOUT_TARGET
 
 MOST_LINEAR_CELLS = 60_000_000
@@ -132,10 +133,16 @@ def compare(
     return results
 
 
+OF_TASK: Mapping[str, Mapping[str, Model]] = {"transcription": {"always the most frequent text": same_text}}
+"""Simple models of tasks that have their own, the guess first."""
+
+
 def models(task: Task) -> Mapping[str, Model]:
     """The simple models by name, the guess first."""
     if not task.needs_target:
         return WITHOUT_TARGET.get(task.name, {})
+    if task.name in OF_TASK:
+        return OF_TASK[task.name]
     return {_guess_name(task): guess, "a linear model": linear, "gradient-boosted trees": trees, **SERIES}
 
 
@@ -313,13 +320,14 @@ _WORDS = {
     "rmse": "typical error (rmse)",
     "mase": "scaled error (MASE)",
     "reconstruction_error": "reconstruction error",
+    "wer": "word error rate",
 }
 
 
 def _say(metric: str, value: float, *, signed: bool = False) -> str:
     """A metric for people: 87.3 %, 0.912, 47,300."""
     sign = "+" if signed and value > 0 else ""
-    if metric in ("accuracy", "balanced_accuracy"):
+    if metric in ("accuracy", "balanced_accuracy", "wer", "cer"):
         return f"{sign}{value:.1%}".replace("%", " %")
     if abs(value) >= 1000:
         return f"{sign}{value:,.0f}"
