@@ -12,25 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from sounding.batches import Batch
-from sounding.data.ordered import find_season, in_order, parts_in_time, times_after
+from sounding.data.ordered import times_after
 from sounding.data.schema import Schema
 from sounding.data.split import PARTS, Split
 from sounding.data.table import Table
-from sounding.errors import DataError, RecipeError, nearest
+from sounding.errors import DataError
 from sounding.finding import Finding
-from sounding.kinds import Block, Encoded, Number, recognise
+from sounding.kinds import Block, Encoded, Number
 from sounding.randomness import generator
 from sounding.recipe import ForecastingRecipe, Recipe
 from sounding.tasks import metrics as measures
 from sounding.tasks.forecast_drawing import drawn
 from sounding.tasks.forecast_metrics import by_cell, measured, middle_of, resampled, seasonal_scale, widening
+from sounding.tasks.forecast_settings import chosen_for, targets_of
 from sounding.tasks.forecast_windows import Windows, covariates_of, read_windows
 from sounding.tasks.task import Predictions, Task, weighted_mean
-
-EVERY = "*"
-"""As a target: every column of numbers."""
-NO_SEASON = 12
-"""Steps that are forecast where neither horizon nor season is known."""
 
 
 @dataclass(frozen=True)
@@ -88,42 +84,14 @@ class Forecasting(Task):
     @classmethod
     def targets_of(cls, table: Table, named: Sequence[str], recipe: Recipe) -> list[str]:
         """The columns that are named; every one of numbers for `*` or none."""
-        if recipe.data.window:
-            what = "data.window cuts a long table into examples, and forecasting does so itself"
-            raise RecipeError(what, "set forecasting.history instead")
-        if named and EVERY not in named:
-            return list(named)
-        data = recipe.data
-        aside = {data.time, data.group, data.weight, *data.ignore, *recipe.forecasting.known}
-        numbers = [name for name in table.columns if name not in aside]
-        return [name for name in numbers if recognise(table.column(name, data))[0] == "number"]
+        return targets_of(table, named, recipe)
 
     @classmethod
     def narrowed(
         cls, table: Table, schema: Schema, split: Split, recipe: Recipe
     ) -> tuple[Split, dict[str, Any], list[str]]:
         """Rows by time; season, horizon and history, where they are not set."""
-        rules, data = recipe.forecasting, recipe.data
-        _refuse(rules, [field.name for field in schema.inputs])
-        ordered = in_order(table, data)
-        values = np.stack([field.column(table).numbers for field in schema.targets], 1)[ordered.rows]
-        fractions = {"validation": data.validation, "test": data.test}
-        part, notes = parts_in_time(table, ordered, fractions, max(rules.horizon, 1))
-        trained = np.where((part == 0)[:, None], values, np.nan)
-        season = rules.season or find_season(trained, ordered.starts)
-        horizon = rules.horizon or (season if season > 1 else NO_SEASON)
-        if not rules.horizon:
-            part, notes = parts_in_time(table, ordered, fractions, horizon)
-        longest = int(np.bincount(ordered.series[part == 0], minlength=1).max())
-        history = rules.history or max(min(max(7 * horizon // 2, 2 * season), (longest - horizon) // 2), 1)
-        lines = [
-            f"{horizon} steps are forecast from {history}"
-            + (f"; a season takes {season}" if season > 1 else "; no season")
-            + (f"; {len(ordered.names):,} series" if len(ordered.names) > 1 else "")
-        ]
-        rows = [np.sort(ordered.rows[part == at]).astype(np.int64) for at in range(len(PARTS))]
-        follows = {"forecasting.horizon": horizon, "forecasting.history": history, "forecasting.season": season}
-        return Split(*rows), follows, [*notes, *lines]
+        return chosen_for(table, schema, recipe)
 
     @classmethod
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
@@ -419,24 +387,3 @@ class Forecasting(Task):
             return {}
         cells, places = self.cells(predictions.values, truth), self.windows.future_places(truth)
         return resampled(cells, places, self.windows.horizon, samples, generator(seed, "bootstrap", len(truth)), names)
-
-
-def _refuse(rules: ForecastingRecipe, inputs: Sequence[str]) -> None:
-    """See that the settings can be met.
-
-    Raises:
-        RecipeError: naming the first that cannot.
-    """
-    for key in ("horizon", "history", "season"):
-        if getattr(rules, key) < 0:
-            raise RecipeError(f"forecasting.{key} is {getattr(rules, key)}", "give 1 or more, or 0 to have it chosen")
-    levels = rules.quantiles
-    if any(not 0 < level < 1 for level in levels) or sorted(set(levels)) != levels:
-        raise RecipeError(f"forecasting.quantiles are {levels}", "give rising numbers between 0 and 1: [0.1, 0.5, 0.9]")
-    for name in rules.known:
-        if name not in inputs:
-            what = f'forecasting.known names "{name}", which is no input'
-            raise RecipeError(what, nearest(name, inputs) if inputs else "there are no columns beside the targets")
-    if rules.known and 0 < rules.history < rules.horizon:
-        what = f"forecasting.history is {rules.history}, shorter than the horizon of {rules.horizon}"
-        raise RecipeError(what, "make it as long: columns that are known in the future pass through it")

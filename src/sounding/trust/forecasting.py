@@ -72,7 +72,7 @@ def seasonal_naive(problem: Problem) -> tuple[np.ndarray, str] | None:
     """What was a season before."""
     task = cast("Forecasting", problem.task)
     season, windows = task.rules.season, task.windows
-    if season < 2 or season > windows.history:
+    if season < 2:
         return None
     steps = np.arange(windows.horizon) % season
     return with_intervals(problem, lambda rows: windows.past(rows, season)[..., steps]), f"a season of {season}"
