@@ -103,8 +103,19 @@ def _resume(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     from sounding.run import load, write_samples, write_table
 
-    if (options.source is None) == (options.count is None):
-        raise UserError("predict takes rows, or makes some up", "give a SOURCE, or --count N for so many samples")
+    if sum(one is not None for one in (options.source, options.count, options.prompt)) != 1:
+        raise UserError(
+            "predict takes rows, makes some up, or writes a text on",
+            "give a SOURCE, --count N for so many samples, or --prompt TEXT",
+        )
+    if options.prompt is not None:
+        how = {name: getattr(options, name) for name in ("length", "temperature", "top_k", "top_p")}
+        pieces = load(options.run).write(options.prompt, seed=options.seed, **how)
+        print(options.prompt, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+        return
     if options.count is not None:
         run = load(options.run)
         samples = run.sample(options.count, seed=options.seed, label=options.label)
@@ -308,7 +319,16 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="instead of SOURCE: so many samples of a model that makes some up; pictures go into the folder --out",
     )
-    predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples")
+    predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples, or of the text")
+    predict.add_argument("--prompt", metavar="TEXT", help="instead of SOURCE: a text that a language model writes on")
+    predict.add_argument("--length", metavar="N", type=int, help="tokens to write")
+    predict.add_argument(
+        "--temperature", metavar="T", type=float, help="below 1 is safer, above is bolder; 0 draws none"
+    )
+    predict.add_argument("--top-k", metavar="K", type=int, help="draw from the K likeliest tokens alone")
+    predict.add_argument(
+        "--top-p", metavar="P", type=float, help="draw from the likeliest that together have this share"
+    )
     predict.add_argument("--class", metavar="NAME", dest="label", help="which all samples are to have")
 
     evaluate = command("evaluate", _evaluate, "metrics on labelled rows")

@@ -264,7 +264,8 @@ def _trainer(
         units=lambda batch: float(len(batch.rows)),  # the losses of tasks are means over rows, whatever these weigh
         recipe=recipe.training,
         seed=recipe.seed,
-        metrics=task.validation_metrics,
+        # the loss is measured anyway, without holding the outputs of all rows
+        metrics=None if {task.monitor, task.headline, *task.watched} == {"loss"} else task.validation_metrics,
         monitor=task.monitor,
         checkpoints=folder / "checkpoints",
         **options,

@@ -36,12 +36,12 @@ from sounding import __version__
 from sounding.data.schema import Schema
 from sounding.data.sources import read_source
 from sounding.data.table import Table
-from sounding.data.windows import FIRST_POINT, cut
+from sounding.data.windows import FIRST_POINT
 from sounding.errors import DamagedError, RecipeError, UserError, nearest
 from sounding.finding import Finding
 from sounding.kinds import Encoded
 from sounding.recipe import Recipe
-from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
+from sounding.tasks import TASKS, LanguageModeling, Predictions, Task, arrange, build_network
 from sounding.tasks.samples import Samples, columns_of, draw_samples
 from sounding.training import EpochRecord, StepRecord
 from sounding.training.checkpoint import verify_manifest
@@ -173,6 +173,22 @@ class Run:
             code = classes.index(label)
         return draw_samples(self.schema, self.network, count, seed, code)
 
+    def write(self, prompt: str = "", *, seed: int = 0, **how: Any) -> Iterator[str]:
+        """What a language model writes behind a prompt, piece by piece as it comes; the same seed writes the same.
+
+        how: `length` in tokens, `temperature`, `top_k`, `top_p`; those of the recipe where they are left out or none.
+
+        Raises:
+            UserError: if this is no language model, or its training never met a character of the prompt.
+        """
+        if not isinstance(self.task, LanguageModeling):
+            raise UserError(f"a model for {self.recipe.task} writes no text", "give a run of --task language-modeling")
+        return self.task.written(self.network, prompt, seed=seed, **how)
+
+    def generate(self, prompt: str = "", *, seed: int = 0, **how: Any) -> str:
+        """The prompt and what a language model writes behind it, as one text; see `write`."""
+        return prompt + "".join(self.write(prompt, seed=seed, **how))
+
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""
         table = self._read(source)
@@ -208,7 +224,8 @@ class Run:
 
     def _read(self, source: object) -> Table:
         table = read_source(source, self.recipe.data)
-        return cut(table, self.recipe.data, self.recipe.target) if self.recipe.data.window else table
+        task = self.task
+        return task.cut(table, self.recipe, self.recipe.target, None) if task.cuts(self.recipe) else table
 
     def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding], Task]:
         """Predictions, what was odd about the rows, and the task that read them."""

@@ -52,6 +52,7 @@ CELLS: dict[str, Callable[[], pa.Array]] = {
     "image": lambda: pa.array([_png(n) for n in range(ROWS)]),
     "audio": lambda: pa.array([_wav(n) for n in range(ROWS)]),
     "series": lambda: pa.array([[float(n * k % 7), 1.0, None, n / 3] for n, k in enumerate(range(3, 3 + ROWS))]),
+    "passage": lambda: pa.array([f"\x1crow {n} runs on, {n % 5} of {n % 3}" for n in range(ROWS)]),
     "date": lambda: pa.array([str(datetime(2020, 1, 1) + timedelta(hours=31 * n)) for n in range(ROWS)]),
 }
 

@@ -1,4 +1,4 @@
-"""What every network in the registry promises; those that make inputs up or forecast have files of their own."""
+"""What every network in the registry promises; those that make inputs up, forecast or write on have their own files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from sounding.networks import NETWORKS, CompositeNetwork, quantile_bins, reconstruction_errors
 
+APART = ("samples", "forecasts", "next_token")
+"""What is promised of networks that answer so is in their own files."""
 ROWS = 6
 OUT = 3
 CARDINALITIES = [2, 4, 150]
@@ -108,7 +110,7 @@ def loss_of(name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor
     return nn.functional.cross_entropy(network(*inputs).reshape(-1, OUT), target)
 
 
-@pytest.fixture(params=[name for name, family in NETWORKS.items() if family.answers not in ("samples", "forecasts")])
+@pytest.fixture(params=[name for name, family in NETWORKS.items() if family.answers not in APART])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -195,8 +195,8 @@ def test_given_parts_are_kept() -> None:
         "test": (80, 20),
     }
     assert notes == [
-        "the source brings its own validation rows: 20",
-        "the source brings its own test rows: 20",
+        "validation rows as given: 20",
+        "test rows as given: 20",
     ]
 
 

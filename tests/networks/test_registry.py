@@ -54,6 +54,8 @@ def test_files_can_be_lifted_out() -> None:
             "series_readers": {"recurrent", "transformer"},
             "forecasting": {"transformer"},
             "one_class": {"tabular"},
+            "language_recurrent": {"recurrent"},
+            "language_transformer": {"transformer"},
             "denoiser": {"feedforward"},
             "pretrained": {"convolutional"},
             "sound": {"recurrent", "spectrogram"},

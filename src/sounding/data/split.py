@@ -68,7 +68,7 @@ def make_split(table: Table, schema: Schema, settings: DataRecipe, seed: int) ->
     drawn = {name: np.sort(pool[rows]) for name, rows in chosen.items()}
     for rows in drawn.values():
         taken[rows] = True
-    notes = [f"the source brings its own {name} rows: {len(rows)}" for name, rows in given.items() if name != "train"]
+    notes = [f"{name} rows as given: {len(rows)}" for name, rows in given.items() if name != "train"]
     if drawn:
         named = " and ".join(f"{len(rows)} {name} rows" for name, rows in drawn.items() if name in PARTS)
         notes.append(f"{named} drawn {how}")

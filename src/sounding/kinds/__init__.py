@@ -11,6 +11,7 @@ from sounding.kinds.date import Date
 from sounding.kinds.image import Image
 from sounding.kinds.kind import SILENCE, Block, Column, Encoded, Form, Kind, Recognition
 from sounding.kinds.number import Number
+from sounding.kinds.passage import Passage
 from sounding.kinds.series import Series
 from sounding.kinds.subwords import Subwords
 from sounding.kinds.text import Text
@@ -23,6 +24,7 @@ KINDS: dict[str, type[Kind]] = {
     "image": Image,
     "date": Date,
     "series": Series,
+    "passage": Passage,
 }
 """Every kind by the name that recipes and schemas use."""
 
@@ -77,6 +79,7 @@ __all__ = [
     "Image",
     "Kind",
     "Number",
+    "Passage",
     "Recognition",
     "Series",
     "Subwords",

@@ -99,17 +99,26 @@ def build_tokenizer(text: str, length: int) -> Tokenizer:
     Raises:
         DamagedError: if the text describes none.
     """
+    tokenizer = read_tokenizer(text)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    return tokenizer
+
+
+def read_tokenizer(text: str) -> Tokenizer:
+    """A tokenizer from the text of `tokenizer.json`.
+
+    Raises:
+        DamagedError: if the text describes none.
+    """
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_str(text)
+        return Tokenizer.from_str(text)
     except Exception as error:
         if type(error) is not Exception:  # the library raises nothing more special
             raise
         raise DamagedError(f"this is no tokenizer ({error})", "take tokenizer.json from the model again") from None
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(length)
-    return tokenizer
 
 
 def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:

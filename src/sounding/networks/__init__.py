@@ -41,6 +41,8 @@ from sounding.networks.forecasting import (
     tcn_forecaster,
 )
 from sounding.networks.initialization import INITIALIZATIONS, initialize, initialize_from_data
+from sounding.networks.language_recurrent import LanguageRecurrent
+from sounding.networks.language_transformer import LanguageTransformer
 from sounding.networks.normalization import NORMALIZATIONS, build_normalization
 from sounding.networks.one_class import OneClass, SquaredDistances, centre_on, picture_one_class, table_one_class
 from sounding.networks.pretrained import PretrainedPictures, PretrainedText, pretrained_pictures, pretrained_text
@@ -78,6 +80,8 @@ __all__ = [
     "FeedForward",
     "Forecaster",
     "Frames",
+    "LanguageRecurrent",
+    "LanguageTransformer",
     "Lesson",
     "LogMel",
     "MaskedColumns",
@@ -177,15 +181,17 @@ class Family:
         strangeness     (B, features): how unusual each number and category of a table is; its mean, too
         frames          `Frames`: logits (B, frames, out_features), and how many frames each row has
         forecasts       (B, targets, horizon, out_features): of each channel that is forecast each step ahead
+        next_token      (B, L, out_features) logits of the token behind each, which no later token changes; `step`
+                        reads on, token by token
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
 
     build: Callable[..., nn.Module]
     takes: Literal["table", "pictures", "tokens", "series", "sound"]
-    answers: Literal["logits", "reconstruction", "distances", "strangeness", "forecasts", "samples", "frames"] = (
-        "logits"
-    )
+    answers: Literal[
+        "logits", "reconstruction", "distances", "strangeness", "forecasts", "samples", "frames", "next_token"
+    ] = "logits"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -220,6 +226,8 @@ NETWORKS: dict[str, Family] = {
     "text_convolution": Family(TextConvolution, "tokens"),
     "recurrent": Family(RecurrentNetwork, "tokens"),
     "transformer": Family(TransformerNetwork, "tokens"),
+    "language_transformer": Family(LanguageTransformer, "tokens", "next_token"),
+    "language_recurrent": Family(LanguageRecurrent, "tokens", "next_token"),
     "autoencoder": Family(table_autoencoder, "table", "reconstruction"),
     "variational_autoencoder": Family(table_variational_autoencoder, "table", "reconstruction"),
     "picture_autoencoder": Family(picture_autoencoder, "pictures", "reconstruction"),

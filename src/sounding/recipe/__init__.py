@@ -6,11 +6,12 @@ and is written out with the run.
 
 from __future__ import annotations
 
-from sounding.recipe.chosen import complete, is_pretrained
+from sounding.recipe.chosen import before_reading, complete, is_pretrained
 from sounding.recipe.of_tasks import (
     AnomalyRecipe,
     ForecastingRecipe,
     GenerationRecipe,
+    LanguageRecipe,
     PretrainingRecipe,
     TransferRecipe,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "EvaluationRecipe",
     "ForecastingRecipe",
     "GenerationRecipe",
+    "LanguageRecipe",
     "NetworkRecipe",
     "OptimizerRecipe",
     "PretrainingRecipe",
@@ -39,6 +41,7 @@ __all__ = [
     "Settings",
     "TrainingRecipe",
     "TransferRecipe",
+    "before_reading",
     "complete",
     "is_pretrained",
     "parse_duration",

@@ -27,7 +27,16 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
     planned = ("precision", "float32_matmul", "attention", "channels_last", "threads", "compile", "workers")
     by_hand = any(f"training.{key}" in settings for key in planned)
     chosen["training.plan"] = "given" if by_hand else "measure"
-    return Recipe().with_settings({**chosen, **settings})
+    return Recipe().with_settings({**before_reading(task), **chosen, **settings})
+
+
+def before_reading(task: str) -> dict[str, Any]:
+    """What a task chooses where the user sets nothing, before anything is known of the data.
+
+    >>> before_reading("language-modeling")["data.txt"]
+    'document'
+    """
+    return dict(BEFORE_READING.get(task, {}))
 
 
 def for_inputs(forms: set[str], rows: int) -> dict[str, Any]:
@@ -251,6 +260,26 @@ def for_transcription(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_language_modeling(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for running text, whose rows are stretches of a kilobyte: a number of tokens rather than of passes."""
+    return {
+        "training.epochs": min(max(round(10_000 / rows), 20), 100),
+        "training.batch_size": 16,
+        "training.patience": 0,
+        "training.optimizer.name": "muon",
+        "training.optimizer.lr": 4e-3,
+        "training.optimizer.weight_decay": 0.1,
+        "training.schedule": "cosine",
+        "training.warmup": 0.05,
+        "training.clip_norm": 1.0,
+    }
+
+
+BEFORE_READING: dict[str, dict[str, Any]] = {
+    "language-modeling": {"data.txt": "document", "data.validation": 0.05, "data.test": 0.05},
+}
+"""By the name of a task."""
+
 FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "compression": for_compression,
     "anomaly": for_anomaly,
@@ -258,6 +287,7 @@ FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "generation": for_generation,
     "forecasting": for_forecasting,
     "transcription": for_transcription,
+    "language-modeling": for_language_modeling,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

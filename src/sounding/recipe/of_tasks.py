@@ -85,3 +85,22 @@ class GenerationRecipe:
     """Fraction of the rows of a batch on which that slope is measured: each row costs as much time as all else."""
     discriminator_rate: float = 1.0
     """Factor of the learning rate for the discriminator: two time scales, where it is not 1."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LanguageRecipe:
+    """How running text is learned and continued, in the task `language-modeling`."""
+
+    context: int = 256
+    """Tokens that are read together: no token is foretold from more than so many before it."""
+    pass_tokens: int = 500_000
+    """The most tokens of an epoch: a longer text takes several of them to be read once, so that it is validated in
+    between."""
+    length: int = 500
+    """Tokens that are written behind a prompt."""
+    temperature: float = 0.8
+    """Divides logits before a token is drawn: below 1 likely ones become likelier; 0 takes the likeliest."""
+    top_k: int = 0
+    """Only so many of the likeliest tokens are drawn from; 0 is all of them."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability are drawn from."""

@@ -14,6 +14,7 @@ from sounding.recipe.of_tasks import (
     AnomalyRecipe,
     ForecastingRecipe,
     GenerationRecipe,
+    LanguageRecipe,
     PretrainingRecipe,
     TranscriptionRecipe,
     TransferRecipe,
@@ -86,6 +87,12 @@ class DataRecipe:
     `digit_speaker_` for `7_lucas_32.wav`; a part that is left empty is left out."""
     sound_rate: int = 0
     """Samples a second that recordings are brought to; 0 takes the rate that most of them have, up to 16,000."""
+    txt: Literal["table", "document", "lines"] = "table"
+    """What a .txt file holds: a table, a running text, or one in each line."""
+    tokens: Literal["characters", "bytes", "subwords"] = "characters"
+    """What running text is made of: its characters, the bytes of its UTF-8, or pieces of words that are learned."""
+    subwords: int = 1024
+    """Different pieces of words, bytes included."""
     window: int = 0
     """Rows that follow each other are cut into windows of so many, each an example; 0 takes every row by itself."""
     stride: int = 0
@@ -256,6 +263,7 @@ class Recipe:
     forecasting: ForecastingRecipe = field(default_factory=ForecastingRecipe)
     generation: GenerationRecipe = field(default_factory=GenerationRecipe)
     transcription: TranscriptionRecipe = field(default_factory=TranscriptionRecipe)
+    language: LanguageRecipe = field(default_factory=LanguageRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:

@@ -19,7 +19,7 @@ from sounding.data.schema import Field, Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.data.windows import FIRST_POINT
-from sounding.kinds import Audio, Characters, Column, Image, Number, Series, Subwords, Text
+from sounding.kinds import Audio, Characters, Column, Image, Number, Passage, Series, Subwords, Text
 from sounding.kinds.series import points
 from sounding.report.sounds import clip
 from sounding.tasks import Predictions, Thumbnail
@@ -148,6 +148,8 @@ def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
     if not column.is_word:
         return {}
     missing = int((~column.present).sum())
+    if isinstance(field.fitted, Passage):
+        return {"samples": [shown(field.fitted.show(column, row)) for row in range(min(3, len(column)))]}
     if isinstance(field.fitted, Text | Subwords | Characters):
         return {"missing": missing, "samples": [shown(value) for value in column.cells[:3].to_pylist()]}
     if isinstance(field.fitted, Number):
@@ -184,6 +186,8 @@ def _cell(field: Field, table: Table, row: int) -> Any:
         return {"lines": _lines(column)}
     if isinstance(field.fitted, Audio):
         return clip(field.fitted.samples(column, 0), field.fitted.rate)
+    if isinstance(field.fitted, Passage):
+        return shown(field.fitted.show(column, 0))
     return shown(column.cells[0].as_py())
 
 

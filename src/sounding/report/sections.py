@@ -21,6 +21,7 @@ from sounding.report.generated import generated
 from sounding.report.imagined import imagined
 from sounding.report.lines import small_lines
 from sounding.report.svg import PERCENT, evenly
+from sounding.report.written import written
 
 Results = Mapping[str, Any]
 Values = dict[str, Any]
@@ -604,6 +605,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "data": ("Data", data),
     "generated": ("Made up", generated),
     "forecasts": ("Forecasts", forecasts),
+    "written": ("Written", written),
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),
     "imagined": ("Codes", imagined),

@@ -10,6 +10,7 @@ from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
 from sounding.tasks.forecasting import Forecasting, Forecasts
 from sounding.tasks.generation import Generation
+from sounding.tasks.language_modeling import LanguageModeling
 from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.pretraining import Features, Pretraining
 from sounding.tasks.regression import Regression
@@ -26,6 +27,7 @@ __all__ = [
     "Forecasting",
     "Forecasts",
     "Generation",
+    "LanguageModeling",
     "Multilabel",
     "Predictions",
     "Pretraining",
@@ -51,6 +53,7 @@ TASKS: dict[str, type[Task]] = {
     "generation": Generation,
     "forecasting": Forecasting,
     "transcription": Transcription,
+    "language-modeling": LanguageModeling,
 }
 """Every task by the name that recipes use."""
 

@@ -36,6 +36,7 @@ DEFAULTS = {
         "linear_forecaster",
         "linear maps of trend and rest, which measured best in a given time",
     ),
+    ("next_token", "tokens"): ("language_transformer", "a transformer that reads from left to right"),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),
 }

@@ -25,14 +25,14 @@ from sounding.data.split import Split, make_split, whole
 from sounding.data.stored import StoredArray, StoredBatches
 from sounding.data.stream import Sample, sample
 from sounding.data.table import Table
-from sounding.data.windows import cut, of_windows, usual_stride
+from sounding.data.windows import usual_stride
 from sounding.errors import DataError
 from sounding.finding import Finding
 from sounding.kinds import Block, Encoded, Kind
 from sounding.networks import centre_on
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
-from sounding.recipe import Recipe, complete, is_pretrained
+from sounding.recipe import Recipe, before_reading, complete, is_pretrained
 from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task, measure_on
 from sounding.tasks.beginning import Beginning
 from sounding.tasks.carrying import EarlierRun
@@ -129,7 +129,7 @@ class Prepared:
         inputs = self.inputs_of(rows)
         goals = self.task.goals(self.target[rows], inputs)
         lengths = self.task.lengths(inputs, goals)
-        return Batches(
+        return self.task.batches(
             inputs,
             goals,
             None if weight is None else torch.from_numpy(weight[rows]).float(),
@@ -210,17 +210,22 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
         UserError: for anything in the data or the settings that the user can mend.
     """
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
+    asked = Recipe().with_settings({**before_reading(asked.task), **settings})
     needed = asks_for_target(asked.task)
     beginning = _beginning(asked, kept)
-    table, drawn = _opened(source, asked)
     kind = TASKS.get(asked.task, Task)
+    tests = asked.test or test
+    tests = None if isinstance(tests, str) and not tests else tests
+    table, drawn = _opened(source, asked, kind)
     target = kind.targets_of(table, asked.target or list(table.target), asked)
-    if asked.data.window:
-        asked.data.stride = asked.data.stride or usual_stride(len(table), asked.data.window)
-        table = cut(table, asked.data, target)
-    if (tests := asked.test or test) is not None and not (isinstance(tests, str) and not tests):
+    if kind.cuts(asked):
+        if asked.data.window:
+            asked.data.stride = asked.data.stride or usual_stride(len(table), asked.data.window)
+        held_out = {"test": asked.data.test if tests is None else 0.0, "validation": asked.data.validation}
+        table = kind.cut(table, asked, target, held_out)
+    if tests is not None:
         rows = read_source(tests, asked.data)
-        table = table.with_part("test", cut(rows, asked.data, target) if asked.data.window else rows)
+        table = table.with_part("test", kind.cut(rows, asked, target, None) if kind.cuts(asked) else rows)
     if needed and not target:
         without = [name for name, task in TASKS.items() if not task.needs_target]
         raise DataError(
@@ -231,7 +236,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
         )
     table, unlabelled = drop_unlabelled(table, target, asked.data)
 
-    data = of_windows(asked.data) if asked.data.window else asked.data
+    data = kind.of_examples(asked.data, table) if kind.cuts(asked) else asked.data
     schema = Schema.infer(table, data, target, asked.task)
     split, how_split = whole(table) if kind.ordered else make_split(table, schema, data, asked.seed)
     drawn_split = split
@@ -330,9 +335,9 @@ def _begun(
     )
 
 
-def _opened(source: object, asked: Recipe) -> tuple[Table, Sample | None]:
+def _opened(source: object, asked: Recipe, kind: type[Task]) -> tuple[Table, Sample | None]:
     """All rows of a source, or some of them where it does not fit into memory."""
-    whole_only = asked.data.window or TASKS.get(asked.task, Task).ordered
+    whole_only = kind.cuts(asked) or kind.ordered
     opened = read_source(source, asked.data) if whole_only else open_source(source, asked.data)
     if isinstance(opened, Table):
         return opened, None

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sounding.batches import Batch
+from sounding.batches import Batch, Batches
+from sounding.data import windows
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.finding import Finding
 from sounding.kinds import SILENCE, Block, Encoded
-from sounding.recipe import Recipe, TrainingRecipe
+from sounding.recipe import DataRecipe, Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
 from sounding.training import Player
 from sounding.training.outputs import Outputs, joined, mapped
@@ -138,6 +139,29 @@ class Task(ABC):
         schema: not fitted yet.
         """
         return split, {}, []
+
+    @classmethod
+    def cuts(cls, recipe: Recipe) -> bool:
+        """Whether the rows of a source are no examples yet, so that all of them are read and cut."""
+        return recipe.data.window > 0
+
+    @classmethod
+    def cut(cls, table: Table, recipe: Recipe, target: Sequence[str], held_out: Mapping[str, float] | None) -> Table:
+        """The examples of a source that is cut: the windows of a long table.
+
+        held_out: part of the split to its fraction, for tasks that divide what they cut; none where all rows are one
+                  part, as in a prediction.
+        """
+        return windows.cut(table, recipe.data, target)
+
+    @classmethod
+    def of_examples(cls, data: DataRecipe, table: Table) -> DataRecipe:
+        """Settings for the table of what was cut, from those for the source."""
+        return windows.of_windows(data)
+
+    def batches(self, inputs: tuple[Tensor, ...], goals: Tensor, weight: Tensor | None, **options: Any) -> Batches:
+        """Batches of some rows; options are those of `Batches`."""
+        return Batches(inputs, goals, weight, **options)
 
     def learns_from(self, truth: np.ndarray) -> np.ndarray:
         """(N,) bool: the rows to train on, of those that a table larger than memory would give."""

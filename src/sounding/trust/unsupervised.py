@@ -18,6 +18,7 @@ from torch.nn.functional import one_hot
 from sounding.networks import reconstruction_errors
 from sounding.randomness import draw_seed
 from sounding.tasks import Compression
+from sounding.trust import ngrams
 from sounding.trust.forecasting import FORECASTS
 from sounding.trust.invented import columns_apart, normal
 from sounding.trust.outliers import OUTLIERS
@@ -102,6 +103,7 @@ WITHOUT_TARGET: Mapping[str, Mapping[str, Model]] = {
     "compression": {"always the mean": the_mean, "principal components": principal_components},
     "anomaly": OUTLIERS,
     "forecasting": FORECASTS,
+    "language-modeling": {"frequencies of tokens": ngrams.frequencies, "interpolated n-grams": ngrams.interpolated},
     "generation": {"columns drawn one by one": columns_apart, "a normal distribution": normal},
 }
 """By task, the simple models by name: the guess first."""

@@ -21,6 +21,7 @@ from sounding.data.sources import (
     parquet,
     parts,
     records,
+    text,
     ts,
 )
 from sounding.data.sources._files import existing
@@ -60,6 +61,7 @@ SOURCES: tuple[Source, ...] = (
     image_folder,
     audio_folder,
     parts,
+    text,
     huggingface,
     frames,
     records,
@@ -93,6 +95,8 @@ def read_source(source: object, settings: DataRecipe) -> Table:
     """
     if isinstance(source, str | os.PathLike) and not str(source).startswith("@"):
         source = existing(_path(source))
+    if text.is_text(source, settings):
+        return text.read(source, settings)
     for one in SOURCES:
         if one.claims(source):
             return one.read(source, settings)
