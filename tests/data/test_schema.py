@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +77,17 @@ def test_blocks_describe_the_encoded_arrays():
     column = numbers.features.index("age")
     alone = schema["age"].fitted.encode(schema["age"].column(table))[0]
     assert np.array_equal(encoded["numbers"][:, column : column + 2], alone)
+
+
+def test_columns_that_only_describe_are_no_inputs_unless_they_are_named():
+    table = replace(make_table(x=[1.5, 2.5, 3.5], who=["a", "b", "a"], y=["n", "m", "n"]), aside=("who",))
+
+    def role(**settings):
+        return Schema.infer(table, DataRecipe(**settings), ["y"])["who"].role
+
+    assert role() == "ignored"
+    assert role(keep=["who"]) == "input"
+    assert role(group="who") == "group"
 
 
 def test_bins_are_what_piecewise_linear_embeddings_take():

@@ -97,6 +97,12 @@ def test_measured_recordings_have_mean_0_and_deviation_1() -> None:
     torch.testing.assert_close(real.std(1), torch.ones(40), atol=1e-3, rtol=0)
 
 
+def test_no_recordings_are_no_fault() -> None:
+    values, lengths = LogMel(8000)(torch.zeros(0, 800, dtype=torch.int16))
+    assert values.shape[:2] == (0, 40)
+    assert lengths.shape == (0,)
+
+
 def test_silence_is_called_alike_everywhere() -> None:
     assert SILENCE == kinds.SILENCE
 

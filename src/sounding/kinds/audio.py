@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ NAMED_LIKE_RECORDINGS = r"(?i)\.(wav|wave|flac|ogg|oga|opus|mp3|aiff?|au|m4a|aac
 """The last four are not opened: such rows meet an error that says so, instead of being taken for words."""
 FORMATS = "WAV, FLAC, OGG, MP3, AIFF"
 MOST_BYTES = 1 << 30
-MOST_TOGETHER = 16 << 30
-"""Bytes of all recordings, each padded to the longest."""
+MOST_TOGETHER = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+"""Bytes of all recordings, each padded to the longest: half of the memory of this machine."""
 HIGHEST_RATE = 16_000
 """Samples a second, unless `data.sound_rate` asks for more: speech loses nothing above 8 kHz that tells it apart."""
 LARGEST = 32_767

@@ -90,6 +90,9 @@ class LogMel(nn.Module):
         if self.training and not torch.compiler.is_compiling():  # waits for a GPU
             longest = max(int(counts.max()) if len(counts) else 0, 1)
             samples, there = samples[:, :longest], there[:, :longest]
+        if not len(samples):  # of which the transform of MKL knows nothing
+            frames = 1 + samples.shape[1] // self.hop
+            return self.mean.new_zeros(0, len(self.filters), frames), counts
         wave = samples.float() * there / 32768.0
         with torch.autocast(wave.device.type, enabled=False):  # a spectrum has more digits than bfloat16
             spectrum = torch.stft(

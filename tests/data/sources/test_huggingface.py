@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 
+import pyarrow as pa
 import pytest
 from PIL import Image as Pictures
 
 from sounding.data.sources import read_source
 from sounding.errors import DataError
+from sounding.kinds import recognise
 from sounding.recipe import DataRecipe
 
 datasets = pytest.importorskip("datasets")
@@ -38,6 +40,18 @@ def test_pictures_stay_encoded() -> None:
         features=datasets.Features({"image": datasets.Image()}),
     )
     assert read_source(data, DataRecipe()).data["image"].to_pylist() == [{"bytes": file.getvalue(), "path": None}]
+
+
+def test_recordings_stay_encoded_and_decoded_ones_are_read() -> None:
+    cell = {"bytes": b"RIFF\0\0\0\0WAVE", "path": "a.wav"}
+    features = datasets.Features({"audio": datasets.Audio(decode=False)})
+    data = datasets.Dataset.from_dict({"audio": [cell]}, features=features)
+    table = read_source(data, DataRecipe())
+    assert table.data["audio"].to_pylist() == [cell]
+    assert recognise(table.column("audio", DataRecipe()))[0] == "audio"
+    decoded = {"x": [{"array": [0.0, 0.5], "sampling_rate": 8000, "path": "a.wav"}], "y": [1]}
+    table = read_source(pa.table(decoded), DataRecipe())
+    assert recognise(table.column("x", DataRecipe()))[0] == "audio"
 
 
 def test_other_features_are_refused() -> None:

@@ -27,7 +27,7 @@ def understood(data: pa.Table, settings: DataRecipe, file: object) -> pa.Table:
 
 
 def check_types(schema: pa.Schema, file: object) -> None:
-    """Refuse nested columns and extension types other than pictures, before any cell is read."""
+    """Refuse nested columns and extension types other than pictures and recordings, before any cell is read."""
     problems = Problems()
     for field in schema:
         extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode(errors="replace")
@@ -36,7 +36,7 @@ def check_types(schema: pa.Schema, file: object) -> None:
         if extension and extension != _SHAPED:
             what = f"the extension type {extension} is refused"
             problems.add(DataError(what, "store the column as plain values", file=file, column=field.name))
-        elif pa.types.is_nested(field.type) and not _is_picture(field.type) and not series_depth(field.type):
+        elif pa.types.is_nested(field.type) and not _is_file(field.type) and not series_depth(field.type):
             what = f"cells of type {field.type} are not understood"
             problems.add(DataError(what, "spread them over plain columns", file=file, column=field.name))
     problems.raise_if_any()
@@ -57,9 +57,15 @@ def check_names(names: Sequence[str], settings: DataRecipe, file: object, line: 
     problems.raise_if_any()
 
 
-def _is_picture(kind: pa.DataType) -> bool:
-    """Whether cells are `{"bytes", "path"}`, the way data sets on the Hugging Face hub hold pictures."""
-    return bool(pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"})
+def _is_file(kind: pa.DataType) -> bool:
+    """Whether cells are structs that data sets on the Hugging Face hub hold pictures and recordings in.
+
+    `{"bytes", "path"}`, or decoded recordings: `{"array", "sampling_rate"}`, with or without their path.
+    """
+    if not pa.types.is_struct(kind):
+        return False
+    names = {field.name for field in kind}
+    return names == {"bytes", "path"} or names - {"path"} == {"array", "sampling_rate"}
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
