@@ -100,6 +100,13 @@ def test_a_season_is_found_under_trend_and_noise(season: int) -> None:
     assert find_season(values[:, None], np.array([0, len(time)])) == season
 
 
+def test_a_smooth_season_is_found_under_much_noise() -> None:
+    time = np.arange(4000)
+    values = 3 * np.sin(time * 2 * np.pi / 24) + np.random.default_rng(2).normal(size=4000) * 0.5
+    assert find_season(values[:, None], np.array([0, 4000])) == 24
+    assert find_season(np.tile([1.0, 2.0], 100)[:, None], np.array([0, 200])) == 2
+
+
 def test_noise_has_no_season() -> None:
     values = np.random.default_rng(1).normal(size=(400, 2))
     assert find_season(values, np.array([0, 200, 400])) == 1

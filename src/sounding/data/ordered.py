@@ -139,6 +139,16 @@ def _unit(column: Column) -> str:
     return "" if not pa.types.is_temporal(kind) and not np.isnan(column.numbers).any() else "us"
 
 
+def _stands_out(alike: np.ndarray, lag: int, chance: float) -> bool:
+    """Whether there is a valley on both sides of a peak: noise alone makes one at 2 in a smooth series.
+
+    Differences of noise go against each other at lag 1, which says nothing.
+    """
+    before, after = alike[2:lag], alike[lag + 1 : 2 * lag]
+    valley = max((float(side.min()) for side in (before, after) if len(side)), default=-1.0)
+    return bool(alike[lag] - valley >= max(alike[lag] / 2, 2 * chance))
+
+
 def _even(table: Table, settings: DataRecipe, ordered: Ordered) -> tuple[Finding, ...]:
     """Look at the steps of time within the series."""
     same = ordered.series[1:] == ordered.series[:-1]
@@ -241,7 +251,8 @@ def find_season(values: np.ndarray, starts: np.ndarray) -> int:
     alike = np.divide(total, count, out=np.zeros_like(total), where=count > 0)[: seen[-1] + 1]
     chance = 1 / np.sqrt(points)  # the standard error where there is no season
     least = max(REPEATS, 5 * chance)
-    peaks = [lag for lag in range(2, len(alike) - 1) if alike[lag] >= max(alike[lag - 1], alike[lag + 1], least)]
+    summits = [lag for lag in range(2, len(alike) - 1) if alike[lag] >= max(alike[lag - 1], alike[lag + 1], least)]
+    peaks = [lag for lag in summits if _stands_out(alike, lag, chance)]
     if not peaks:
         return 1
     highest = max(alike[lag] for lag in peaks)
