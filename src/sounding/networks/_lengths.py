@@ -11,7 +11,21 @@ def apart(series: Tensor, varying: bool) -> tuple[Tensor, Tensor | None]:
 
     series: (B, C, L), or where lengths vary (B, C + 1, L), of which the last channel says where there are points.
     """
-    return (series[:, :-1], series[:, -1:]) if varying else (series, None)
+    if not varying:
+        return series, None
+    series = shortened(series)
+    return series[:, :-1], series[:, -1:]
+
+
+def shortened(series: Tensor) -> Tensor:
+    """Series (B, C + 1, L) without the end at which none has a point; one place is always left.
+
+    It only saves time, so a graph that is traced for any length keeps it. A GPU is waited for here.
+    """
+    if torch.compiler.is_compiling():
+        return series
+    used = series[:, -1].any(0).nonzero()
+    return series[..., : int(used[-1]) + 1 if len(used) else 1]
 
 
 def blanked(values: Tensor, real: Tensor | None) -> Tensor:

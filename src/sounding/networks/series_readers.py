@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sounding.networks._lengths import apart
+from sounding.networks._lengths import apart, shortened
 from sounding.networks.initialization import initialize
 from sounding.networks.recurrent import RecurrentEncoder
 from sounding.networks.transformer import TransformerEncoder
@@ -125,6 +125,7 @@ class SeriesTransformer(nn.Module):
 
     def forward_features(self, series: Tensor) -> Tensor:
         """(B, in_channels, L), with a last channel more where lengths vary, to (B, num_features)."""
+        series = shortened(series) if self.varying else series
         missing = -series.shape[2] % self.points
         series = F.pad(series, (0, missing))  # zeros, the mean, behind the last point
         words = self.embedding(series).mT  # (B, stretches, hidden_size)

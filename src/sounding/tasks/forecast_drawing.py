@@ -13,8 +13,8 @@ from sounding.tasks.drawing import evenly
 from sounding.tasks.forecast_windows import Windows
 from sounding.tasks.task import Predictions
 
-SHOWN, SHOWN_TARGETS = 4, 3
-"""Forecasts that are drawn, and of how many targets."""
+SHOWN, SHOWN_OF_EACH, SHOWN_TARGETS = 4, 2, 3
+"""Windows that are drawn of a single target, and of each of several; and of how many of these."""
 BEFORE = 2
 """Horizons that are shown before a forecast begins."""
 
@@ -36,7 +36,7 @@ def drawn(
     if not len(truth):
         return {}
     ordered, several = windows.ordered, len(rules.quantiles) > 1
-    chosen = evenly(len(truth), SHOWN)
+    chosen = evenly(len(truth), SHOWN if len(names) == 1 else SHOWN_OF_EACH)
     past = windows.past(truth[chosen], max(min(BEFORE * windows.horizon, windows.history), 1))
     times = times_after(ordered, truth[chosen], 1)[:, 0]
     shown = []
