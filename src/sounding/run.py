@@ -191,9 +191,9 @@ class Run:
 
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""
-        table = self._read(source)
+        task, table = self.task.asked_of(self._read(source))
         encoded = self.schema.encode(table)
-        task = self.task.reading(table, encoded)
+        task = task.reading(table, encoded)
         truth, rows = task.encode_target(table, encoded), task.measurable()
         truth = truth if rows is None else truth[rows]
         predictions = task.predict(self.network, _inputs(task, encoded, rows))
@@ -229,8 +229,9 @@ class Run:
 
     def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding], Task]:
         """Predictions, what was odd about the rows, and the task that read them."""
+        task, table = self.task.asked_of(table)
         encoded = self.schema.encode(table)
-        task = self.task.reading(table, encoded)
+        task = task.reading(table, encoded)
         findings = [*encoded.findings, *task.noticed()]
         return task.predict(self.network, _inputs(task, encoded, task.asked())), findings, task
 

@@ -53,6 +53,7 @@ def test_files_can_be_lifted_out() -> None:
             "series_autoencoder": {"autoencoder"},
             "series_readers": {"recurrent", "transformer"},
             "forecasting": {"transformer"},
+            "recommenders": {"feedforward"},
             "one_class": {"tabular"},
             "language_recurrent": {"recurrent"},
             "language_transformer": {"transformer"},

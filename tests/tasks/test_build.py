@@ -82,7 +82,9 @@ def test_every_combination_of_inputs(blocks: list[Block]) -> None:
 def test_every_network_can_be_asked_for(name: str) -> None:
     family = NETWORKS[name]
     of_form = {"pictures": PICTURE, "tokens": TEXT, "series": SERIES, "sound": SOUND}
-    blocks = [NUMBERS, CATEGORIES] if family.takes == "table" else [of_form[family.takes]]
+    of_user, of_item = (replace(CATEGORIES, name=f"{side}:categories", side=side) for side in ("user", "item"))
+    several = {"table": [NUMBERS, CATEGORIES], "interactions": [of_user, of_item]}
+    blocks = several.get(family.takes) or [of_form[family.takes]]
     if family.answers == "forecasts":
         blocks = [replace(SERIES, targets=1, horizon=4)]
     answers = ("strangeness", "reconstruction", "distances") if family.answers == "distances" else family.answers
@@ -92,7 +94,9 @@ def test_every_network_can_be_asked_for(name: str) -> None:
         assert made.shape == ((5, 3, 8, 9) if family.takes == "pictures" else (5, 2 + 4))
         return
     outputs = network(*arrange(encoded(blocks)))
-    if family.answers in ("distances", "strangeness"):
+    if family.answers == "scores":
+        assert outputs.shape == (5, network.members)
+    elif family.answers in ("distances", "strangeness"):
         assert outputs.shape[0] == 5
         assert (outputs >= 0).all()
     else:

@@ -52,6 +52,8 @@ class Field:
     """Strings that mean "no value" in this column."""
     fitted: Kind | None = None
     """What was learned from the training rows; none before that, and for columns that are neither input nor target."""
+    side: str = ""
+    """`user` or `item` where the rows are interactions, and this column speaks of one of the two."""
 
     def column(self, table: Table) -> Column:
         """This column of a table."""
@@ -288,6 +290,7 @@ class Schema:
                     "reason": field.reason,
                     "missing": list(field.missing),
                     "fitted": field.fitted.to_json() if field.fitted else None,
+                    **({"side": field.side} if field.side else {}),
                 }
                 for field in self.fields
             ],
@@ -319,7 +322,10 @@ class Schema:
         for field in self.inputs:
             if field.fitted is None:
                 raise ValueError(f"column {field.name!r} is not fitted; call schema.fit first")
-            yield field, field.fitted, field.fitted.block(field.name)
+            block = field.fitted.block(field.name)
+            if field.side:
+                block = replace(block, name=f"{field.side}:{block.name}", side=field.side)
+            yield field, field.fitted, block
 
     def _extra(self, table: Table) -> Iterator[Finding]:
         extra = sorted(set(table.columns) - {field.name for field in self.fields})
@@ -507,4 +513,5 @@ def _field_from_json(values: dict[str, Any]) -> Field:
         str(values["reason"]),
         tuple(map(str, values["missing"])),
         None if fitted is None else fitted_from_json(kind, fitted),
+        str(values.get("side", "")),
     )

@@ -257,6 +257,8 @@ class Block:
     """pictures: mean of each channel over the training pictures, in [0, 255]; series: in the units of the column."""
     std: tuple[float, ...] = ()
     """The standard deviation of each channel, in the same units, never 0."""
+    side: str = ""
+    """`user` or `item` where the rows are interactions, and these columns speak of one of the two."""
 
     def beside(self, other: Block) -> Block:
         """One block from two of the same form whose arrays are joined column by column."""

@@ -47,6 +47,7 @@ from sounding.networks.normalization import NORMALIZATIONS, build_normalization
 from sounding.networks.one_class import OneClass, SquaredDistances, centre_on, picture_one_class, table_one_class
 from sounding.networks.pretrained import PretrainedPictures, PretrainedText, pretrained_pictures, pretrained_text
 from sounding.networks.pretraining import LESSONS, Lesson, MaskedColumns, MaskedPatches, TwoViews, nt_xent
+from sounding.networks.recommenders import MatrixFactorization, NeuralFactorization, TwoTowers
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
 from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
 from sounding.networks.series_autoencoder import (
@@ -86,7 +87,9 @@ __all__ = [
     "LogMel",
     "MaskedColumns",
     "MaskedPatches",
+    "MatrixFactorization",
     "MeanOverStrengths",
+    "NeuralFactorization",
     "OneClass",
     "PictureFeedForward",
     "PretrainedPictures",
@@ -113,6 +116,7 @@ __all__ = [
     "TextEnsemble",
     "TransformerEncoder",
     "TransformerNetwork",
+    "TwoTowers",
     "TwoViews",
     "VariationalAutoencoder",
     "build_activation",
@@ -172,6 +176,9 @@ class Family:
                   network(tokens (B, L) codes, 0 for padding at the end, 1 for unknown words)
                   or tokens (B, L, 1 + pieces): of each word its code, then those of its pieces; only a network that
                   is built with `piece_buckets` reads the pieces
+        interactions  build(users, items, ...), each `recommenders.Columns`
+                  network(numbers and categories (B, ...) of users, then of items); users and items are also encoded
+                  apart, and then matched: see `MatrixFactorization`
 
     What it answers with fixes what comes out:
 
@@ -183,14 +190,23 @@ class Family:
         forecasts       (B, targets, horizon, out_features): of each channel that is forecast each step ahead
         next_token      (B, L, out_features) logits of the token behind each, which no later token changes; `step`
                         reads on, token by token
+        scores          (B, members): how much a user likes an item
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
 
     build: Callable[..., nn.Module]
-    takes: Literal["table", "pictures", "tokens", "series", "sound"]
+    takes: Literal["table", "pictures", "tokens", "series", "sound", "interactions"]
     answers: Literal[
-        "logits", "reconstruction", "distances", "strangeness", "forecasts", "samples", "frames", "next_token"
+        "logits",
+        "reconstruction",
+        "distances",
+        "strangeness",
+        "forecasts",
+        "samples",
+        "frames",
+        "next_token",
+        "scores",
     ] = "logits"
 
     @property
@@ -243,6 +259,9 @@ NETWORKS: dict[str, Family] = {
     "tcn_forecaster": Family(tcn_forecaster, "series", "forecasts"),
     "nbeats_forecaster": Family(nbeats_forecaster, "series", "forecasts"),
     "patch_transformer_forecaster": Family(patch_transformer_forecaster, "series", "forecasts"),
+    "matrix_factorization": Family(MatrixFactorization, "interactions", "scores"),
+    "two_towers": Family(TwoTowers, "interactions", "scores"),
+    "neural_factorization": Family(NeuralFactorization, "interactions", "scores"),
     "denoiser": Family(TableDenoiser, "table", "strangeness"),
     "one_class": Family(table_one_class, "table", "distances"),
     "picture_one_class": Family(picture_one_class, "pictures", "distances"),

@@ -13,6 +13,7 @@ from sounding.recipe.of_tasks import (
     GenerationRecipe,
     LanguageRecipe,
     PretrainingRecipe,
+    RecommendationRecipe,
     TransferRecipe,
 )
 from sounding.recipe.reading import parse_duration, parse_setting
@@ -38,6 +39,7 @@ __all__ = [
     "OptimizerRecipe",
     "PretrainingRecipe",
     "Recipe",
+    "RecommendationRecipe",
     "Settings",
     "TrainingRecipe",
     "TransferRecipe",

@@ -20,7 +20,9 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
     chosen = FOR_TASK.get(task, usual)(forms, rows)
     if usual is for_pretrained and settings.get("transfer.source"):  # its upper layers get nearly the whole rate
         chosen["training.optimizer.lr"] = 2e-4
-    if settings.get("network.name") != "resnet":
+    if task == "recommendation" and settings.get("recommendation.feedback") == "implicit":
+        chosen |= for_choices(rows)
+    if settings.get("network.name") not in ("resnet", "matrix_factorization"):
         chosen.pop("network.options", None)
     if settings.get("training.optimizer.name") == "gradient_descent":
         chosen["training.batch_size"] = 0
@@ -260,6 +262,25 @@ def for_transcription(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_recommendation(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for factors of users and items: few passes, quick steps, and a strong decay."""
+    return {
+        "training.epochs": min(max(round(640_000 / rows), 6), 60),
+        "training.batch_size": 2 ** round(math.log2(min(max(rows / 256, 32), 256))),
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 5e-3,
+        "training.optimizer.weight_decay": 0.3,
+        "training.schedule": "cosine",
+        "training.clip_norm": 0.0,
+    }
+
+
+def for_choices(rows: int) -> dict[str, Any]:
+    """What else is chosen for implicit feedback: more factors, where all items are held against each other."""
+    return {"network.options": {"members": 1, "size": 64}}
+
+
 def for_language_modeling(forms: set[str], rows: int) -> dict[str, Any]:
     """Settings for running text, whose rows are stretches of a kilobyte: a number of tokens rather than of passes."""
     return {
@@ -288,6 +309,7 @@ FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "forecasting": for_forecasting,
     "transcription": for_transcription,
     "language-modeling": for_language_modeling,
+    "recommendation": for_recommendation,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

@@ -104,3 +104,27 @@ class LanguageRecipe:
     """Only so many of the likeliest tokens are drawn from; 0 is all of them."""
     top_p: float = 1.0
     """Only the likeliest tokens that together have this probability are drawn from."""
+
+
+@dataclass(kw_only=True, slots=True)
+class RecommendationRecipe:
+    """Who met what, in the task `recommendation`: each row is one interaction of a user with an item."""
+
+    user: str = "user"
+    """The column of users."""
+    item: str = "item"
+    """The column of items."""
+    users: str = ""
+    """A second source with a row for each user: its columns are put beside every interaction of that user."""
+    items: str = ""
+    """The same for items."""
+    feedback: Literal["auto", "explicit", "implicit"] = "auto"
+    """`explicit` predicts the target, a rating; `implicit` ranks all items by what users chose, whatever the target is;
+    `auto` is explicit where a target is named."""
+    split: Literal["rows", "last"] = "rows"
+    """`last`: of each user the last interaction by `data.time` tests, the one before it validates. `rows` divides the
+    rows as `data.test`, `data.time` and `data.group` say."""
+    negatives: int = 0
+    """Implicit feedback: items drawn for each interaction that the chosen one has to outdo; 0 takes all items."""
+    top: int = 10
+    """Items that are recommended to a user, and k of recall and NDCG."""

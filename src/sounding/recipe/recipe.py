@@ -16,6 +16,7 @@ from sounding.recipe.of_tasks import (
     GenerationRecipe,
     LanguageRecipe,
     PretrainingRecipe,
+    RecommendationRecipe,
     TranscriptionRecipe,
     TransferRecipe,
 )
@@ -264,6 +265,7 @@ class Recipe:
     generation: GenerationRecipe = field(default_factory=GenerationRecipe)
     transcription: TranscriptionRecipe = field(default_factory=TranscriptionRecipe)
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
+    recommendation: RecommendationRecipe = field(default_factory=RecommendationRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:

@@ -20,6 +20,7 @@ from sounding.report.forecasts import forecasts
 from sounding.report.generated import generated
 from sounding.report.imagined import imagined
 from sounding.report.lines import small_lines
+from sounding.report.recommended import recommended
 from sounding.report.svg import PERCENT, evenly
 from sounding.report.written import written
 
@@ -603,6 +604,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "verdict": ("Verdict", verdict),
     "findings": ("Findings", findings),
     "data": ("Data", data),
+    "recommended": ("Recommended", recommended),
     "generated": ("Made up", generated),
     "forecasts": ("Forecasts", forecasts),
     "written": ("Written", written),

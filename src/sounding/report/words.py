@@ -43,6 +43,9 @@ METRICS = {
     "coverage": "coverage of the interval",
     "false_alarm_rate": "false alarms among normal rows",
     "alarm_rate": "rows called anomalies",
+    "recall_at_10": "recall at 10",
+    "ndcg_at_10": "NDCG at 10",
+    "missed_at_10": "missed at 10",
 }
 """What a metric is called in prose; one that is not here is called by its name, without underscores."""
 

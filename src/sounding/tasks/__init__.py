@@ -13,6 +13,7 @@ from sounding.tasks.generation import Generation
 from sounding.tasks.language_modeling import LanguageModeling
 from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.pretraining import Features, Pretraining
+from sounding.tasks.recommendation import Recommendation, Recommended
 from sounding.tasks.regression import Regression
 from sounding.tasks.task import Predictions, Task, Thumbnail
 from sounding.tasks.transcription import Transcription
@@ -31,6 +32,8 @@ __all__ = [
     "Multilabel",
     "Predictions",
     "Pretraining",
+    "Recommendation",
+    "Recommended",
     "Regression",
     "Task",
     "Thumbnail",
@@ -54,6 +57,7 @@ TASKS: dict[str, type[Task]] = {
     "forecasting": Forecasting,
     "transcription": Transcription,
     "language-modeling": LanguageModeling,
+    "recommendation": Recommendation,  # type: ignore[type-abstract]  # its `for_schema` gives one of two whole ones
 }
 """Every task by the name that recipes use."""
 

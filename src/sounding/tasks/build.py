@@ -37,13 +37,22 @@ DEFAULTS = {
         "linear maps of trend and rest, which measured best in a given time",
     ),
     ("next_token", "tokens"): ("language_transformer", "a transformer that reads from left to right"),
+    ("scores", "interactions"): (
+        "matrix_factorization",
+        "factors of users and items by several members, which measured best on films",
+    ),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),
 }
 """For what is asked of a network, and each form of input, the network that `auto` means, and why."""
 
-FORMS = ("table", "sound", "pictures", "series", "tokens")
+FORMS = ("table", "interactions", "sound", "pictures", "series", "tokens")
 """In the order of `arrange`, which is that of their blocks' names."""
+
+SIDES = ("user", "item")
+"""Of interactions, in the order of `arrange`."""
+TENSORS = {"table": 2, "interactions": 4}
+"""In how many an input comes, where it is not one."""
 
 COMPOSITE = "composite"
 """The name of a network for inputs of several forms: the default for each, and one head over all of them."""
@@ -127,7 +136,7 @@ def build_network(
     parts = [
         (
             _build(names[key], form, own, outputs, recipe.options if names[key] == name else {}),
-            2 if form == "table" else 1,
+            TENSORS.get(form, 1),
         )
         for key, (form, own) in inputs.items()
     ]
@@ -153,18 +162,21 @@ def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
     """Encoded columns as tensors, in the order in which the network takes them.
 
     The table first, unless there is none: numbers (N, features) float32 and categories (N, columns) int32, of which one
-    may have no columns. Then recordings (N, L) int16, pictures (N, C, H, W) uint8, series (N, C, L) float32 and texts
-    (N, L) or (N, L, 1 + pieces) int32, each by name.
+    may have no columns; of interactions those of users, then those of items. Then recordings (N, L) int16, pictures
+    (N, C, H, W) uint8, series (N, C, L) float32 and texts (N, L) or (N, L, 1 + pieces) int32, each by name.
 
     >>> [tuple(tensor.shape) for tensor in arrange({"numbers": np.zeros((4, 2), np.float32)})]
     [(4, 2), (4, 0)]
     """
     rows = len(next(iter(blocks.values())))
-    ordered = []
-    if "numbers" in blocks or "categories" in blocks:
-        ordered.append(blocks.get("numbers", np.empty((rows, 0), np.float32)))
-        ordered.append(blocks.get("categories", np.empty((rows, 0), np.int32)))
-    ordered += [blocks[name] for name in sorted(blocks) if name not in ("numbers", "categories")]
+    ordered, tables = list[np.ndarray](), list[str]()
+    for prefix in ("", *(f"{side}:" for side in SIDES)):
+        names = (f"{prefix}numbers", f"{prefix}categories")
+        if names[0] in blocks or names[1] in blocks:
+            ordered.append(blocks.get(names[0], np.empty((rows, 0), np.float32)))
+            ordered.append(blocks.get(names[1], np.empty((rows, 0), np.int32)))
+            tables += names
+    ordered += [blocks[name] for name in sorted(blocks) if name not in tables]
     return tuple(_tensor(array) for array in ordered)
 
 
@@ -240,17 +252,28 @@ WRAPPERS: Mapping[str, Callable[[Standardize, nn.Module], nn.Module]] = {
 
 
 def inputs_of(blocks: Sequence[Block]) -> dict[str, tuple[str, list[Block]]]:
-    """For each input by name its form and blocks, in the order of `arrange`; numbers and categories are the table."""
+    """For each input by name its form and blocks, in the order of `arrange`; numbers and categories are the table.
+
+    Numbers and categories of users and items are the interactions.
+    """
     inputs: dict[str, tuple[str, list[Block]]] = {}
     for form in FORMS:
         for block in sorted(blocks, key=lambda block: block.name):
             if _form(block) == form:
-                inputs.setdefault("table" if form == "table" else block.name, (form, []))[1].append(block)
+                name = form if form in ("table", "interactions") else block.name
+                inputs.setdefault(name, (form, []))[1].append(block)
     return inputs
 
 
 def _form(block: Block) -> str:
-    return "table" if block.form in ("numbers", "categories") else block.form
+    return ("interactions" if block.side else "table") if block.form in ("numbers", "categories") else block.form
+
+
+def _columns(blocks: Sequence[Block], side: str) -> tuple[int, tuple[int, ...]]:
+    """How many numbers one side of interactions has, and the codes of its categories."""
+    by_form = {block.form: block for block in blocks if block.side == side}
+    numbers = by_form.get("numbers")
+    return len(numbers.features) if numbers else 0, by_form["categories"].cardinalities
 
 
 def _family(name: str, options: Mapping[str, Any]) -> Family | None:
@@ -277,6 +300,8 @@ def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options:
                 bins=bins,
                 **options,
             )
+        if form == "interactions":
+            return build(*(_columns(blocks, side) for side in SIDES), **options)
         (block,) = blocks
         if form == "pictures":
             network = build(block.channels, outputs, picture_size=(block.height, block.width), **options)

@@ -136,7 +136,7 @@ class Prepared:
             batch_size=self.recipe.training.batch_size or max(len(rows), 1),
             seed=self.recipe.seed,
             shuffle=training,
-            transform=self._augmentation() if training else None,
+            transform=(self.task.transform(self.recipe.seed) or self._augmentation()) if training else None,
             workers=self.recipe.training.workers if training else 0,
             lengths=lengths,
             trim=self.task.trim if lengths is not None or self.task.ordered else None,
@@ -151,7 +151,7 @@ class Prepared:
             batch_size=self.recipe.training.batch_size or len(self.stored["target"]),
             seed=self.recipe.seed,
             shuffle=True,
-            transform=self._augmentation(),
+            transform=self.task.transform(self.recipe.seed) or self._augmentation(),
             workers=self.recipe.training.workers,
         )
 
@@ -212,8 +212,9 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
     asked = Recipe().with_settings({**before_reading(asked.task), **settings})
     needed = asks_for_target(asked.task)
-    beginning = _beginning(asked, kept)
     kind = TASKS.get(asked.task, Task)
+    asked = kind.settled(asked)
+    beginning = _beginning(asked, kept)
     tests = asked.test or test
     tests = None if isinstance(tests, str) and not tests else tests
     table, drawn = _opened(source, asked, kind)
@@ -234,6 +235,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             + (f"; or a --task that needs none: {', '.join(without)}" if without else ""),
             file=table.name,
         )
+    table = kind.gathered(table, asked)
     table, unlabelled = drop_unlabelled(table, target, asked.data)
 
     data = kind.of_examples(asked.data, table) if kind.cuts(asked) else asked.data
@@ -242,8 +244,9 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     drawn_split = split
     split, follows, why_narrowed = kind.narrowed(table, schema, split, asked)
     schema, left_out = identifiers(table, schema, split.train, data, drawn.rows if drawn else len(table))
-    known = {} if beginning is None else beginning.known(schema, table, split.train, data)
-    labelled = split.train if needed or kind.ordered else np.arange(len(table))
+    schema, own, rearranged = kind.arranged(table, schema, split.train, asked)
+    known = own if beginning is None else {**own, **beginning.known(schema, table, split.train, data)}
+    labelled = split.train if needed or kind.learns_target or kind.ordered else np.arange(len(table))
     schema, oddities = schema.fit(table, split.train, data, known, labelled, inputs_needed=not kind.ordered)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
@@ -286,6 +289,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             *unlabelled,
             *oddities,
             *left_out,
+            *rearranged,
             *encoded.findings,
             *task.noticed(),
             *([] if kind.ordered else run_checks(table, checked, split, encoded)),

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sounding.batches import Batch, Batches
+from sounding.batches import Batch, Batches, Transform
 from sounding.data import windows
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.finding import Finding
-from sounding.kinds import SILENCE, Block, Encoded
+from sounding.kinds import SILENCE, Block, Encoded, Kind
 from sounding.recipe import DataRecipe, Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
 from sounding.training import Player
@@ -69,6 +69,8 @@ class Task(ABC):
     measure, or be a condition."""
     gives_back: ClassVar[bool] = False
     """Whether the network is to give back its inputs, as they are augmented: then `goals` are made of these alone."""
+    learns_target: ClassVar[bool] = False
+    """Whether it learns from a target that it does not need, where one is named."""
     answers: ClassVar[str | tuple[str, ...]] = "logits"
     """What its networks give; see `networks.Family`. Of several, the first is the usual one."""
     monitor: ClassVar[str]
@@ -131,6 +133,27 @@ class Task(ABC):
         return None
 
     @classmethod
+    def settled(cls, asked: Recipe) -> Recipe:
+        """What is asked, and what follows from the task before the data are looked at.
+
+        Raises:
+            RecipeError: for settings that the task needs and that are not there.
+        """
+        return asked
+
+    @classmethod
+    def gathered(cls, table: Table, asked: Recipe) -> Table:
+        """A table, with what further sources say of its rows."""
+        return table
+
+    @classmethod
+    def arranged(
+        cls, table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
+    ) -> tuple[Schema, dict[str, Kind], list[Finding]]:
+        """The columns as the task takes them, by the training rows; what of them is fitted already; what is odd."""
+        return schema, {}, []
+
+    @classmethod
     def narrowed(
         cls, table: Table, schema: Schema, split: Split, recipe: Recipe
     ) -> tuple[Split, dict[str, Any], list[str]]:
@@ -186,6 +209,14 @@ class Task(ABC):
     def knowing(self, truth: np.ndarray) -> Self:
         """This task, ready to train: class weights and the headline depend on the truth of the training rows."""
         return self
+
+    def transform(self, seed: int) -> Transform | None:
+        """What is done to batches that are trained on, where that is more than augmentation; mostly nothing."""
+        return None
+
+    def asked_of(self, table: Table) -> tuple[Task, Table]:
+        """What is asked of new rows, and these with the columns that they may lack; mostly as they are."""
+        return self, table
 
     def around(self, network: nn.Module) -> nn.Module:
         """What is trained, around the network that was built: mostly this alone."""

@@ -321,6 +321,7 @@ _WORDS = {
     "mase": "scaled error (MASE)",
     "reconstruction_error": "reconstruction error",
     "wer": "word error rate",
+    "recall_at_10": "recall at 10",
 }
 
 

@@ -23,6 +23,7 @@ from sounding.trust.forecasting import FORECASTS
 from sounding.trust.invented import columns_apart, normal
 from sounding.trust.outliers import OUTLIERS
 from sounding.trust.problem import Model, Problem
+from sounding.trust.recommenders import RECOMMENDERS
 
 MOST_CELLS = 60_000_000
 """Training rows times features; principal components are found on a random part of more rows than that."""
@@ -104,6 +105,7 @@ WITHOUT_TARGET: Mapping[str, Mapping[str, Model]] = {
     "anomaly": OUTLIERS,
     "forecasting": FORECASTS,
     "language-modeling": {"frequencies of tokens": ngrams.frequencies, "interpolated n-grams": ngrams.interpolated},
+    "recommendation": RECOMMENDERS,
     "generation": {"columns drawn one by one": columns_apart, "a normal distribution": normal},
 }
 """By task, the simple models by name: the guess first."""

@@ -9,6 +9,8 @@ import torch
 from programs import alarms, blobs, perceptron, train
 from torch.nn import functional as F
 
+from sounding import watch
+
 RULE = "bad_data"
 
 
@@ -44,6 +46,28 @@ def test_all_rows_are_the_same():
     assert alarms(train(perceptron(8, 16, 3), (x[:1].expand_as(x).clone(), y)))[0] == RULE
     w = train(perceptron(8, 16, 1), (x[:1].expand_as(x).clone(), x[:, :1]), loss=F.mse_loss)
     assert alarms(w)[0] == RULE
+
+
+def test_equal_numbers_beside_codes_that_differ_are_no_repeated_rows():
+    class Beside(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = torch.nn.Embedding(400, 8), torch.nn.Linear(10, 1)
+
+        def forward(self, numbers, codes):
+            return self.head(torch.cat([numbers, self.embed(codes[:, 0])], 1))
+
+    numbers, codes = torch.randn(4, 2).repeat(100, 1), torch.arange(400)[:, None]
+    y = torch.randn(400, 1)
+    for told, alarm in ((codes, False), (torch.zeros_like(codes), True)):
+        model = Beside()
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        with watch(model, optimizer, say=None) as w:
+            for rows in torch.arange(400).repeat(3).split(50):
+                optimizer.zero_grad()
+                F.mse_loss(model(numbers[rows], told[rows]), y[rows]).backward()
+                optimizer.step()
+        assert (RULE in alarms(w)) == alarm
 
 
 def test_targets_of_a_binary_loss_that_are_no_probabilities():

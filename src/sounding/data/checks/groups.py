@@ -31,7 +31,7 @@ def check(examined: Examined) -> Iterator[Finding]:
     if not len(examined.split.test) or any(field.role in ("group", "time") for field in examined.schema.fields):
         return
     for field in examined.schema.fields:
-        if field.role in ("input", "ignored") and NAMES.fullmatch(field.name):
+        if field.role in ("input", "ignored") and not field.side and NAMES.fullmatch(field.name):
             yield from _shared(examined, field)
 
 

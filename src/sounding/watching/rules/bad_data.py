@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sounding.finding import Finding
-from sounding.watching.examples import batches
+from sounding.watching.examples import batches, call_of, inputs_of, target_of
 from sounding.watching.probes import fingerprints
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen
@@ -103,9 +103,9 @@ class BadData(Rule):
         self._compared = count
         different = {number for part in parts for number in fingerprints((part,), {})}  # equal rows have equal ones
         x, y = (None, None) if len(different) > (1 - REPEATED) * count else rows_of(seen)
-        if x is None or y is None:
+        if x is None or y is None or len(others := beside(seen)) != len(x):
             return None
-        kinds, group = torch.unique(x, dim=0, return_inverse=True)
+        kinds, group = torch.unique(torch.cat([x.double(), others], 1), dim=0, return_inverse=True)
         if len(kinds) > (1 - REPEATED) * len(x) or not _contradict(y, group, len(kinds)):
             return None
         same = len(kinds) == 1
@@ -170,6 +170,20 @@ def rows_of(seen: Seen) -> tuple[Tensor | None, Tensor | None]:
         return None, None
     y = torch.cat([y for _, y in parts]).cpu()
     return torch.cat([x for x, _ in parts]).flatten(1).float().cpu(), y.flatten(1).squeeze(-1) if y.ndim > 1 else y
+
+
+def beside(seen: Seen) -> Tensor:
+    """(N, F) what the first model was called with besides its first input: beside equal numbers codes may differ."""
+    parts = []
+    for tape in seen.tapes:
+        _, tensors = call_of(tape) or (None, [])
+        rows = len(tensors[0]) if tensors and tensors[0].ndim else 0
+        if inputs_of(tape) is None or target_of(tape) is None or not rows:
+            continue
+        others = [one.flatten(1).double() for one in tensors[1:] if one.ndim > 1 and len(one) == rows]
+        parts.append(torch.cat([torch.zeros(rows, 0, dtype=torch.float64, device=tensors[0].device), *others], 1).cpu())
+    same = parts and all(part.shape[1:] == parts[0].shape[1:] for part in parts)
+    return torch.cat(parts) if same else torch.zeros(0, 0)
 
 
 def _contradict(y: Tensor, group: Tensor, groups: int) -> bool:
