@@ -97,6 +97,13 @@ def test_measured_recordings_have_mean_0_and_deviation_1() -> None:
     torch.testing.assert_close(real.std(1), torch.ones(40), atol=1e-3, rtol=0)
 
 
+def test_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, samples = LogMel(8000), torch.from_numpy(np.stack([noise(800, seed) for seed in range(5)]))
+    whole, _ = layer.energies(samples)
+    monkeypatch.setattr("sounding.networks.spectrogram.AT_ONCE", 1700)
+    assert torch.equal(layer.energies(samples)[0], whole)
+
+
 def test_no_recordings_are_no_fault() -> None:
     values, lengths = LogMel(8000)(torch.zeros(0, 800, dtype=torch.int16))
     assert values.shape[:2] == (0, 40)

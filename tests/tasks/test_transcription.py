@@ -18,7 +18,7 @@ from sounding.data.schema import Schema
 from sounding.data.table import Table
 from sounding.errors import DataError, RecipeError, UserError
 from sounding.kinds import Characters
-from sounding.networks import Frames
+from sounding.networks import Frames, SoundFrames
 from sounding.recipe import DataRecipe, Recipe
 from sounding.tasks import Predictions, Transcription, choose_task
 from sounding.tasks.transcription import edits
@@ -158,6 +158,24 @@ def test_beams_and_alignments_are_read_up_to_the_end_of_each_row() -> None:
         codes = torch.tensor([[2, 2, 0, 3, 0, 3], [3, 1, 2, 2, 3, 3]])
         outputs = Frames(torch.nn.functional.one_hot(codes, 4) * 20.0, torch.tensor([6.0, 4.0]))
         assert task.decode(outputs).values.tolist() == ["abb", "b a"]
+
+
+def test_rows_are_predicted_batch_by_batch_and_no_rows_are_no_fault(run) -> None:
+    run, _ = run
+    samples = torch.randint(-9000, 9000, (7, 2000), dtype=torch.int16)
+    whole = run.task.predict(run.network, (samples,)).values
+    assert run.task.predict(run.network, (samples,), batch_size=3).values.tolist() == whole.tolist()
+    nothing = run.task.predict(run.network, (samples[:0],))
+    assert nothing.values.tolist() == []
+    assert run.task.metrics(nothing, whole[:0]) == {}
+
+
+def test_many_frames_are_counted_in_half_precision_too() -> None:
+    network = SoundFrames(3, rate=RATE, bands=8, stem_size=4, convolution_sizes=[4], hidden_sizes=[4])
+    samples = torch.zeros(1, 2 * 287 * RATE // 100 - 40, dtype=torch.int16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = network(samples)
+    assert outputs.logits.shape[1] == int(outputs.lengths) == 287
 
 
 def test_error_rates_are_those_of_jiwer() -> None:

@@ -207,7 +207,7 @@ class SoundFrames(nn.Module):
     def forward(self, samples: Tensor) -> Frames:
         """(B, L) int16 samples, `SILENCE` behind the last of each, to what is said of each frame."""
         features, counts = self.forward_frames(samples)
-        return Frames(self.head(features), counts.to(features))
+        return Frames(self.head(features), counts.float())  # bfloat16 has no 287
 
 
 class _BothWays(nn.Module):

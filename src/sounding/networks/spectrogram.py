@@ -14,6 +14,8 @@ SILENCE = -32768
 """What stands behind the last sample of a recording."""
 HOP = 0.01
 """Seconds from one frame to the next."""
+AT_ONCE = 1 << 23
+"""Samples that are transformed together."""
 FLOOR = 1e-6
 """Added to the energy of a band before its logarithm: that of a sine 94 dB below full scale."""
 
@@ -85,15 +87,23 @@ class LogMel(nn.Module):
 
     def energies(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """The same before mean and deviation are brought to 0 and 1, and before rows are blanked behind their end."""
-        there = samples != SILENCE
-        counts = there.sum(1)
+        counts = (samples != SILENCE).sum(1)
         if self.training and not torch.compiler.is_compiling():  # waits for a GPU
-            longest = max(int(counts.max()) if len(counts) else 0, 1)
-            samples, there = samples[:, :longest], there[:, :longest]
-        if not len(samples):  # of which the transform of MKL knows nothing
+            longest = max(int(counts.max()) if counts.shape[0] else 0, 1)
+            samples = samples[:, :longest]
+        if samples.shape[0] == 0:  # of which the transform of MKL knows nothing
             frames = 1 + samples.shape[1] // self.hop
             return self.mean.new_zeros(0, len(self.filters), frames), counts
-        wave = samples.float() * there / 32768.0
+        energies = self._of(samples) if torch.compiler.is_compiling() else self._in_parts(samples)
+        return energies, 1 + counts // self.hop
+
+    def _in_parts(self, samples: Tensor) -> Tensor:
+        """A spectrum takes many times the memory of its bands, so that few rows have one at a time."""
+        rows = max(AT_ONCE // max(samples.shape[1], 1), 1)
+        return torch.cat([self._of(some) for some in torch.split(samples, rows)])
+
+    def _of(self, samples: Tensor) -> Tensor:
+        wave = samples.float() * (samples != SILENCE) / 32768.0
         with torch.autocast(wave.device.type, enabled=False):  # a spectrum has more digits than bfloat16
             spectrum = torch.stft(
                 wave,
@@ -106,7 +116,7 @@ class LogMel(nn.Module):
                 return_complex=True,
             )
             power = spectrum.real.square() + spectrum.imag.square()  # (B, size // 2 + 1, frames)
-            return (self.filters @ power + FLOOR).log(), 1 + counts // self.hop
+            return (self.filters @ power + FLOOR).log()
 
     @torch.no_grad()
     def measure(self, samples: Tensor) -> None:

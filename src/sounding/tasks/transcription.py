@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sounding.data.schema import Schema
@@ -90,6 +90,15 @@ class Transcription(Task):
         lengths = (target > 0).sum(1)
         losses = F.ctc_loss(log_probabilities, target, outputs.lengths.long(), lengths, blank=0, reduction="none")
         return weighted_mean(losses / lengths.clamp(min=1), weight)
+
+    def predict(self, network: nn.Module, inputs: tuple[Tensor, ...], batch_size: int = 512) -> Predictions:
+        """A batch at a time: what is said of all frames of all rows would take much memory."""
+        starts = range(0, max(len(inputs[0]), 1), batch_size)
+        parts = [
+            super(Transcription, self).predict(network, tuple(one[at : at + batch_size] for one in inputs), batch_size)
+            for at in starts
+        ]
+        return Predictions(np.concatenate([part.values for part in parts]))
 
     def decode(self, outputs: Frames) -> Predictions:
         """The texts that a beam search finds, or with a beam of 1 those of the most probable alignments."""

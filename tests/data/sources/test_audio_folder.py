@@ -38,6 +38,7 @@ def test_names_of_files_tell_columns(tmp_path: Path) -> None:
         {"audio": "0_theo_1.wav", "digit": "0", "speaker": "theo"},
         {"audio": "7_lucas_32.wav", "digit": "7", "speaker": "lucas"},
     ]
+    assert table.aside == ("digit", "speaker")
     assert read_source(tmp_path, DataRecipe()).columns == ["audio"]
 
 

@@ -39,6 +39,8 @@ def read(source: object, settings: DataRecipe) -> Table:
 def told_by_names(table: Table, pattern: str) -> Table:
     """The table with a column for each part of the file names; a part that the pattern leaves empty is left out.
 
+    They are there to be predicted or to group by, and no inputs unless `data.keep` names them.
+
     pattern: `digit_speaker_` for names such as `7_lucas_32.wav`.
 
     Raises:
@@ -57,7 +59,7 @@ def told_by_names(table: Table, pattern: str) -> Table:
             what = f"the name {PARTED.join(stem)} has {len(stem)} parts, and data.file_names {len(names)}"
             problems.add(DataError(what, "rename the file, or correct data.file_names", file=table.where(row)[0]))
     problems.raise_if_any()
-    return replace(table, data=_with_columns(table.data, names, stems))
+    return replace(table, data=_with_columns(table.data, names, stems), aside=tuple(taken))
 
 
 def _with_columns(data: pa.Table, names: Sequence[str], stems: Sequence[Sequence[str]]) -> pa.Table:
