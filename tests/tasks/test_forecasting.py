@@ -84,6 +84,17 @@ def _ahead(case: Prepared) -> dict[str, np.ndarray]:
     return {part: times[windows.ordered.rows[windows.future_places(rows)]] for part, rows in case.split.parts.items()}
 
 
+def test_a_stride_spaces_what_measures_and_not_what_trains() -> None:
+    every, spaced = prepared(), prepared(**{"forecasting.stride": 3})
+    assert np.array_equal(spaced.split.train, every.split.train)
+    times, shops_of = (np.array(every.table.data[name].to_pylist()) for name in ("t", "shop"))
+    for shop in set(shops_of):
+        rows = every.split.test[shops_of[every.split.test] == shop]
+        kept = spaced.split.test[shops_of[spaced.split.test] == shop]
+        assert sorted(times[kept]) == sorted(times[rows])[::3]
+    assert every.recipe.forecasting.stride == 1
+
+
 def test_a_batch_is_what_a_slow_look_up_finds() -> None:
     case = prepared(**{"forecasting.known": ["holiday"]})
     task, data = of(case), case.table.data.to_pydict()

@@ -58,6 +58,9 @@ class ForecastingRecipe:
     """Steps that the network looks back on; 0 takes three and a half horizons or two seasons, if there are as many."""
     season: int = 0
     """Steps after which a series repeats itself, 1 for never; 0 finds it in the training rows."""
+    stride: int = 0
+    """Steps from one row that validates or measures to the next; 0 takes every row, and fewer where these would be very
+    many. Training takes every row."""
     known: list[str] = field(default_factory=list)
     """Columns whose values are known for the steps that are forecast, too, such as holidays and prices."""
     quantiles: list[float] = field(default_factory=lambda: [0.1, 0.5, 0.9])

@@ -17,6 +17,8 @@ from sounding.recipe import ForecastingRecipe, Recipe
 
 EVERY = "*"
 """As a target: every column of numbers."""
+MOST_CELLS = 20_000_000
+"""Windows times targets times steps that a part measures on where no stride is set; some gigabytes of memory."""
 NO_SEASON = 12
 """Steps that are forecast where neither horizon nor season is known."""
 
@@ -66,16 +68,20 @@ def chosen_for(table: Table, schema: Schema, recipe: Recipe) -> tuple[Split, dic
     history = rules.history or max(min(max(7 * horizon // 2, 2 * season), (longest - horizon) // 2), 1)
     if rules.known:  # what is known in the future passes through the history
         history = max(history, horizon)
+    largest = int(np.bincount(part[part > 0], minlength=1).max()) * values.shape[1] * horizon
+    stride = rules.stride or -(-largest // MOST_CELLS) or 1
     lines = [
         f"{horizon} steps are forecast from {history}"
         + (f"; a season takes {season}" if season > 1 else "; no season")
         + (f"; {len(ordered.names):,} series" if len(ordered.names) > 1 else "")
+        + (f"; measured from one row in {stride}" if stride > 1 else "")
     ]
     rows = [np.sort(ordered.rows[part == at]).astype(np.int64) for at in range(len(PARTS))]
     follows: dict[str, Any] = {
         "forecasting.horizon": horizon,
         "forecasting.history": history,
         "forecasting.season": season,
+        "forecasting.stride": stride,
     }
     return Split(*rows), follows, [*notes, *lines]
 
@@ -86,7 +92,7 @@ def refuse(rules: ForecastingRecipe, inputs: Sequence[str]) -> None:
     Raises:
         RecipeError: naming the first that cannot.
     """
-    for key in ("horizon", "history", "season"):
+    for key in ("horizon", "history", "season", "stride"):
         if getattr(rules, key) < 0:
             raise RecipeError(f"forecasting.{key} is {getattr(rules, key)}", "give 1 or more, or 0 to have it chosen")
     levels = rules.quantiles

@@ -48,6 +48,14 @@ class Windows:
         starts, ends = self.ordered.starts[series], self.ends[series]
         return np.asarray((place - starts + 1 >= self.history) & (place + self.horizon < ends))
 
+    def spaced(self, places: np.ndarray, stride: int) -> np.ndarray:
+        """Of rising places the first of each series, and those that are a multiple of the stride after it."""
+        series = self.ordered.series[places]
+        _, first = np.unique(series, return_index=True)
+        begins = np.zeros(len(self.ordered.names), dtype=np.int64)
+        begins[series[first]] = places[first]
+        return np.asarray(places[(places - begins[series]) % stride == 0])
+
     def last_rows(self) -> np.ndarray:
         """The last row with targets of each series that has a whole history."""
         long = self.ends - self.ordered.starts[:-1] >= self.history

@@ -141,7 +141,9 @@ class Forecasting(Task):
             part[ordered.places[rows]] = at
         place = np.flatnonzero(self.windows.complete())
         first, last = part[place + 1], part[place + horizon]
-        rows_of = [np.sort(ordered.rows[place[(first == at) & (last == at)]]) for at in range(len(PARTS))]
+        within = [place[(first == at) & (last == at)] for at in range(len(PARTS))]
+        spaced = [within[0], *(self.windows.spaced(places, self.rules.stride) for places in within[1:])]
+        rows_of = [np.sort(ordered.rows[places]) for places in spaced]
         for name, given, rows in zip(PARTS, split.parts.values(), rows_of, strict=True):
             if len(given) and not len(rows):
                 longest = int(np.bincount(ordered.series[ordered.places[given]]).max())
@@ -232,8 +234,9 @@ class Forecasting(Task):
         return rows
 
     def measurable(self) -> np.ndarray:
-        """All rows with a whole history and a whole future."""
-        rows = np.sort(self.windows.ordered.rows[self.windows.complete()])
+        """Rows with a whole history and a whole future, as far apart as the test rows were."""
+        places = self.windows.spaced(np.flatnonzero(self.windows.complete()), self.rules.stride)
+        rows = np.sort(self.windows.ordered.rows[places])
         if not len(rows):
             taken = self.windows.history + self.windows.horizon
             raise DataError(f"no series has the {taken} rows that a window takes", "give more rows")
