@@ -265,7 +265,7 @@ def _trainer(
         recipe=recipe.training,
         seed=recipe.seed,
         # the loss is measured anyway, without holding the outputs of all rows
-        metrics=None if {task.monitor, task.headline, *task.watched} == {"loss"} else task.validation_metrics,
+        metrics=None if {task.monitor, *task.watched} == {"loss"} else task.validation_metrics,
         monitor=task.monitor,
         checkpoints=folder / "checkpoints",
         **options,

@@ -35,6 +35,7 @@ FETCHED = {  # rows of each part, as their sources state them, and classes
     "fashion-mnist": ({"train": 60000, "test": 10000}, 2, 10),
     "fsdd": ({"train": 2700, "test": 300}, 3, 10),
     "german-credit": ({"": 1000}, 21, 2),
+    "multi30k-en-de": ({"train": 29000, "validation": 1014, "test": 1000}, 2, None),
     "sst2": ({"train": 6920, "validation": 872, "test": 1821}, 2, 2),
     "trec": ({"train": 5452, "test": 500}, 2, 6),
 }

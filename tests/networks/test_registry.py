@@ -57,6 +57,8 @@ def test_files_can_be_lifted_out() -> None:
             "one_class": {"tabular"},
             "language_recurrent": {"recurrent"},
             "language_transformer": {"transformer"},
+            "seq2seq_recurrent": {"_tied", "decoding"},
+            "seq2seq_transformer": {"_tied", "decoding", "transformer"},
             "denoiser": {"feedforward"},
             "pretrained": {"convolutional"},
             "sound": {"recurrent", "spectrogram"},

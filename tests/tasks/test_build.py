@@ -88,7 +88,12 @@ def test_every_network_can_be_asked_for(name: str) -> None:
     if family.answers == "forecasts":
         blocks = [replace(SERIES, targets=1, horizon=4)]
     answers = ("strangeness", "reconstruction", "distances") if family.answers == "distances" else family.answers
-    network = build_network(blocks, 2, NetworkRecipe(name=name), answers).eval()
+    count = TEXT.vocabulary_size if family.answers == "next_codes" else 2
+    network = build_network(blocks, count, NetworkRecipe(name=name), answers).eval()
+    if family.answers == "next_codes":
+        written = torch.ones(5, 3, dtype=torch.int32)
+        assert network(*arrange(encoded(blocks)), written).shape == (5, 3, count)
+        return
     if family.answers == "samples":
         made = getattr(network, "network", network).sample(5, classes=torch.tensor([0, 1, 0, 1, 0]))
         assert made.shape == ((5, 3, 8, 9) if family.takes == "pictures" else (5, 2 + 4))

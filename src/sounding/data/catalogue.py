@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sounding.data.sources import csv, idx
+from sounding.data.sources import csv, idx, parallel
 from sounding.data.sources._files import existing, read_bytes
 from sounding.data.sources._parts import by_part
 from sounding.data.table import Origin, Table
@@ -277,6 +277,13 @@ def _sst2(files: Sequence[Path], settings: DataRecipe) -> Table:
     return by_part(tables, ["train", "validation", "test"], name="@sst2")
 
 
+def _multi30k(files: Sequence[Path], settings: DataRecipe) -> Table:
+    """Pairs of files, line by line."""
+    pairs = [parallel.of_files(files[at : at + 2], replace(settings, encoding="")) for at in (0, 2, 4)]
+    table = by_part(pairs, ["train", "validation", "test"], name="@multi30k-en-de")
+    return replace(table, target=("de",))
+
+
 def _trec(files: Sequence[Path], settings: DataRecipe) -> Table:
     """Lines `COARSE:fine question` in Latin-1; the fine class is left out, since it gives the coarse one away."""
     tables = []
@@ -327,6 +334,7 @@ _BROWNLEE = f"{_RAW}/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f
 _SST2 = f"{_RAW}/clairett/pytorch-sentiment-classification/457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2"
 _TREC = f"{_RAW}/harvardnlp/sent-conv-torch/d61ded09c99c0199d8c5bca946cd65864de2b296/data/raw"
 _BANKING = f"{_RAW}/PolyAI-LDN/task-specific-datasets/57ec275d8078af65b7731c2a98be812d844a6d6b/banking_data"
+_MULTI30K = f"{_RAW}/multi30k/dataset/c9be912dc05a3ebf9ae5bb5f7f58c1791cda43ab/data/task1/raw"
 _HOUSING = f"{_RAW}/ageron/data/2ea73147454d2ff8c8a933913be4606f05b352ca"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 
@@ -490,6 +498,53 @@ _ENTRIES = (
                 f"{_TREC}/TREC.test",
                 "033f22c028c2bbba9ca682f68ffe204dc1aa6e1cf35dd6207f2d4ca67f0d0e8e",
             ),
+        ),
+    ),
+    Entry(
+        "multi30k-en-de",
+        "31,014 descriptions of pictures in English: in German; brings validation and test (2016, flickr) parts",
+        "non-commercial research or education (the pictures); of the texts not stated",
+        "github.com/multi30k/dataset",
+        _multi30k,
+        tuple(
+            File(
+                f"multi30k-en-de/{name}",
+                f"{_MULTI30K}/{name}.gz",
+                sha256,
+                f"sha256:{packed}",
+            )
+            for name, sha256, packed in (
+                (
+                    "train.en",
+                    "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
+                    "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+                ),
+                (
+                    "train.de",
+                    "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72",
+                    "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+                ),
+                (
+                    "val.en",
+                    "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
+                    "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+                ),
+                (
+                    "val.de",
+                    "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
+                    "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+                ),
+                (
+                    "test_2016_flickr.en",
+                    "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
+                    "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+                ),
+                (
+                    "test_2016_flickr.de",
+                    "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
+                    "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
+                ),
+            )
         ),
     ),
     Entry(

@@ -18,6 +18,7 @@ from sounding.finding import Finding, Remedy
 from sounding.kinds import (
     KINDS,
     Block,
+    BytePairs,
     Category,
     Characters,
     Column,
@@ -171,7 +172,7 @@ class Schema:
         fields, lost = [], {}
         for field in self.fields:
             fitted = field
-            if field.role == "input" and field.name in (known or {}):
+            if field.role in ("input", "target") and field.name in (known or {}):
                 fitted = replace(field, fitted=(known or {})[field.name])
             elif field.role in ("input", "target"):
                 column = field.column(table)
@@ -383,6 +384,7 @@ _TARGETS = {
     "forecasting": "number",
     "anomaly": "category",
     "transcription": "text",
+    "translation": "text",
 }
 """What a target is, by the name of the task."""
 
@@ -494,8 +496,8 @@ def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) 
     )
 
 
-def _target(field: Field) -> Number | Category | Characters:
-    if not isinstance(field.fitted, Number | Category | Characters):
+def _target(field: Field) -> Number | Category | Characters | BytePairs:
+    if not isinstance(field.fitted, Number | Category | Characters | BytePairs):
         raise ValueError(f"target {field.name!r} is not fitted; call schema.fit first")
     return field.fitted
 

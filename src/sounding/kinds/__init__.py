@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sounding.kinds.audio import Audio
+from sounding.kinds.byte_pairs import BytePairs
 from sounding.kinds.category import Category
 from sounding.kinds.characters import Characters
 from sounding.kinds.date import Date
@@ -61,7 +62,8 @@ def fitted_from_json(name: str, values: Any) -> Kind:
         DamagedError: if a value is missing or unknown.
     """
     known = values if isinstance(values, dict) and name == Text.name else {}
-    kind = Subwords if "tokenizer" in known else Characters if "alphabet" in known else KINDS[name]
+    marks: dict[str, type[Kind]] = {"tokenizer": Subwords, "alphabet": Characters, "byte_pairs": BytePairs}
+    kind = next((kind for mark, kind in marks.items() if mark in known), KINDS[name])
     return kind.from_json(values)
 
 
@@ -70,6 +72,7 @@ __all__ = [
     "SILENCE",
     "Audio",
     "Block",
+    "BytePairs",
     "Category",
     "Characters",
     "Column",

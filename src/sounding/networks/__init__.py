@@ -50,6 +50,8 @@ from sounding.networks.pretraining import LESSONS, Lesson, MaskedColumns, Masked
 from sounding.networks.recommenders import MatrixFactorization, NeuralFactorization, TwoTowers
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
 from sounding.networks.residual import ResNet, resnet18, resnet34, resnet50
+from sounding.networks.seq2seq_recurrent import Seq2SeqRecurrent
+from sounding.networks.seq2seq_transformer import Seq2SeqTransformer
 from sounding.networks.series_autoencoder import (
     SeriesDecoder,
     SeriesEncoder,
@@ -98,6 +100,8 @@ __all__ = [
     "RecurrentEncoder",
     "RecurrentNetwork",
     "ResNet",
+    "Seq2SeqRecurrent",
+    "Seq2SeqTransformer",
     "SeriesConvolution",
     "SeriesDecoder",
     "SeriesEncoder",
@@ -191,6 +195,9 @@ class Family:
         next_token      (B, L, out_features) logits of the token behind each, which no later token changes; `step`
                         reads on, token by token
         scores          (B, members): how much a user likes an item
+        next_codes      (B, T, out_features): what comes next at each place of a second text; it is called with the
+                        codes of the first and those that were written before each place, and can write by itself: see
+                        `decoding.Writer`
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
@@ -207,6 +214,7 @@ class Family:
         "frames",
         "next_token",
         "scores",
+        "next_codes",
     ] = "logits"
 
     @property
@@ -244,6 +252,8 @@ NETWORKS: dict[str, Family] = {
     "transformer": Family(TransformerNetwork, "tokens"),
     "language_transformer": Family(LanguageTransformer, "tokens", "next_token"),
     "language_recurrent": Family(LanguageRecurrent, "tokens", "next_token"),
+    "seq2seq_transformer": Family(Seq2SeqTransformer, "tokens", "next_codes"),
+    "seq2seq_recurrent": Family(Seq2SeqRecurrent, "tokens", "next_codes"),
     "autoencoder": Family(table_autoencoder, "table", "reconstruction"),
     "variational_autoencoder": Family(table_variational_autoencoder, "table", "reconstruction"),
     "picture_autoencoder": Family(picture_autoencoder, "pictures", "reconstruction"),

@@ -15,6 +15,7 @@ from sounding.recipe.of_tasks import (
     PretrainingRecipe,
     RecommendationRecipe,
     TransferRecipe,
+    TranslationRecipe,
 )
 from sounding.recipe.reading import parse_duration, parse_setting
 from sounding.recipe.recipe import (
@@ -43,6 +44,7 @@ __all__ = [
     "Settings",
     "TrainingRecipe",
     "TransferRecipe",
+    "TranslationRecipe",
     "before_reading",
     "complete",
     "is_pretrained",

@@ -296,6 +296,22 @@ def for_language_modeling(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_translation(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for writing texts: fewer pairs ask for more passes, and all of these are made."""
+    return {
+        "training.epochs": min(max(round(400_000 / rows), 12), 100),
+        "training.batch_size": 2 ** round(math.log2(min(max(rows / 64, 32), 128))),
+        "training.patience": 0,
+        "training.optimizer.name": "muon",
+        "training.optimizer.lr": 4e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.1,
+        "training.label_smoothing": 0.1,
+        "training.clip_norm": 1.0,
+    }
+
+
 BEFORE_READING: dict[str, dict[str, Any]] = {
     "language-modeling": {"data.txt": "document", "data.validation": 0.05, "data.test": 0.05},
 }
@@ -306,6 +322,7 @@ FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "anomaly": for_anomaly,
     "pretraining": for_pretraining,
     "generation": for_generation,
+    "translation": for_translation,
     "forecasting": for_forecasting,
     "transcription": for_transcription,
     "language-modeling": for_language_modeling,

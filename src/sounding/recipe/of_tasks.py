@@ -76,6 +76,20 @@ class TranscriptionRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class TranslationRecipe:
+    """How texts are cut up, and how others are written from them."""
+
+    subwords: int = 4000
+    """Pieces of words that source and target share, bytes included; rare words are made of several."""
+    beam: int = 4
+    """Beginnings of a text that the search keeps; 1 takes the likeliest subword at each place."""
+    length_penalty: float = 0.6
+    """Exponent of the penalty by which log-probabilities are divided: 0 leaves them, more favours longer texts."""
+    longest: float = 2.0
+    """A text that is written has at most so many times the subwords of its source, and ten."""
+
+
+@dataclass(kw_only=True, slots=True)
 class GenerationRecipe:
     """The game of generator and discriminator, in the task `generation` alone."""
 

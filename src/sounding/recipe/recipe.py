@@ -19,6 +19,7 @@ from sounding.recipe.of_tasks import (
     RecommendationRecipe,
     TranscriptionRecipe,
     TransferRecipe,
+    TranslationRecipe,
 )
 from sounding.recipe.reading import build, leaves, line_of, place
 
@@ -266,6 +267,7 @@ class Recipe:
     transcription: TranscriptionRecipe = field(default_factory=TranscriptionRecipe)
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
     recommendation: RecommendationRecipe = field(default_factory=RecommendationRecipe)
+    translation: TranslationRecipe = field(default_factory=TranslationRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:

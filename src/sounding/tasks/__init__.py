@@ -17,6 +17,7 @@ from sounding.tasks.recommendation import Recommendation, Recommended
 from sounding.tasks.regression import Regression
 from sounding.tasks.task import Predictions, Task, Thumbnail
 from sounding.tasks.transcription import Transcription
+from sounding.tasks.translation import Translation
 
 __all__ = [
     "TASKS",
@@ -38,6 +39,7 @@ __all__ = [
     "Task",
     "Thumbnail",
     "Transcription",
+    "Translation",
     "arrange",
     "asks_for_target",
     "build_network",
@@ -54,6 +56,7 @@ TASKS: dict[str, type[Task]] = {
     "anomaly": Anomaly,
     "pretraining": Pretraining,
     "generation": Generation,
+    "translation": Translation,
     "forecasting": Forecasting,
     "transcription": Transcription,
     "language-modeling": LanguageModeling,

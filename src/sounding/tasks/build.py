@@ -25,6 +25,7 @@ DEFAULTS = {
     ("logits", "sound"): ("sound_convolution", "residual convolutions over time, which measured best on spoken digits"),
     ("frames", "sound"): ("sound_frames", "convolutions and recurrent layers that speak of every frame"),
     ("logits", "tokens"): ("text_ensemble", "an ensemble of readers, which measured best on short texts"),
+    ("next_codes", "tokens"): ("seq2seq_transformer", "a transformer that reads one text and writes another"),
     ("reconstruction", "table"): ("autoencoder", "fully connected layers to a code and back"),
     ("reconstruction", "pictures"): (
         "picture_autoencoder",

@@ -128,6 +128,7 @@ class Prepared:
             weight = weight / weight[self.split.train].mean()
         inputs = self.inputs_of(rows)
         goals = self.task.goals(self.target[rows], inputs)
+        inputs = self.task.taught(inputs, goals)
         lengths = self.task.lengths(inputs, goals)
         return self.task.batches(
             inputs,
@@ -238,7 +239,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     table = kind.gathered(table, asked)
     table, unlabelled = drop_unlabelled(table, target, asked.data)
 
-    data = kind.of_examples(asked.data, table) if kind.cuts(asked) else asked.data
+    data = kind.reads(table, target, kind.of_examples(asked.data, table) if kind.cuts(asked) else asked.data)
     schema = Schema.infer(table, data, target, asked.task)
     split, how_split = whole(table) if kind.ordered else make_split(table, schema, data, asked.seed)
     drawn_split = split
@@ -360,8 +361,9 @@ def _stored(drawn: Sample, schema: Schema, split: Split, task: Task) -> Mapping[
             truth = task.encode_target(chunk, encoded)
             learnt = task.learns_from(truth)
             inputs = arrange(encoded.blocks)
-            arrays = {f"input {number}": tensor.numpy() for number, tensor in enumerate(inputs)}
-            arrays["target"] = task.goals(truth, inputs).numpy()
+            goals = task.goals(truth, inputs)
+            arrays = {f"input {number}": tensor.numpy() for number, tensor in enumerate(task.taught(inputs, goals))}
+            arrays["target"] = goals.numpy()
             if (weights := schema.encode_weight(chunk)) is not None:
                 arrays["weight"] = (weights / mean).astype(np.float32)
             yield {name: values[learnt] for name, values in arrays.items()}

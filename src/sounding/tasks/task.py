@@ -103,6 +103,11 @@ class Task(ABC):
         return list(named)
 
     @classmethod
+    def reads(cls, table: Table, target: Sequence[str], data: DataRecipe) -> DataRecipe:
+        """Settings by which columns are recognised: mostly as they are."""
+        return data
+
+    @classmethod
     def blocks_of(cls, schema: Schema, recipe: Recipe) -> list[Block]:
         """What a network needs to know of its inputs: mostly those of the schema."""
         return schema.blocks()
@@ -241,6 +246,13 @@ class Task(ABC):
     def goals(self, truth: np.ndarray, inputs: tuple[Tensor, ...]) -> Tensor:
         """What the loss takes as the target of some rows: mostly their truth."""
         return self.to_tensor(truth)
+
+    def taught(self, inputs: tuple[Tensor, ...], goals: Tensor) -> tuple[Tensor, ...]:
+        """What the network is called with where the goals are known: mostly the inputs.
+
+        One that writes is told what it should have written so far (teacher forcing).
+        """
+        return inputs
 
     def lengths(self, inputs: tuple[Tensor, ...], goals: Tensor) -> Tensor | None:
         """(N,) how long each row is, where those of about one length are to share a batch; mostly recordings alone."""

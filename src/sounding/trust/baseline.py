@@ -35,6 +35,7 @@ from sounding.trust.problem import Model, Problem
 from sounding.trust.series import SERIES
 from sounding.trust.sounds import cepstra
 from sounding.trust.texts import same_text
+from sounding.trust.translations import TRANSLATIONS
 from sounding.trust.unsupervised import WITHOUT_TARGET
 
 MOST_LINEAR_CELLS = 60_000_000
@@ -133,7 +134,10 @@ def compare(
     return results
 
 
-OF_TASK: Mapping[str, Mapping[str, Model]] = {"transcription": {"always the most frequent text": same_text}}
+OF_TASK: Mapping[str, Mapping[str, Model]] = {
+    "transcription": {"always the most frequent text": same_text},
+    "translation": TRANSLATIONS,
+}
 """Simple models of tasks that have their own, the guess first."""
 
 
@@ -318,6 +322,8 @@ _WORDS = {
     "roc_auc": "area under the ROC curve",
     "f1": "f1",
     "rmse": "typical error (rmse)",
+    "bleu": "BLEU",
+    "chrf": "chrF",
     "mase": "scaled error (MASE)",
     "reconstruction_error": "reconstruction error",
     "wer": "word error rate",
