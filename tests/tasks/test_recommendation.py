@@ -82,7 +82,9 @@ def test_ratings_follow_the_taste(files: Path) -> None:
 def test_cold_users_are_answered_from_their_columns(files: Path) -> None:
     run_of(files, **{"training.epochs": 20})
     write(files / "new.csv", "user,age,club", [("new", 30, "a"), ("other", 31, "b")])
-    table, _ = load(files / "run").predict_table(files / "new.csv")
+    table, findings = load(files / "run").predict_table(files / "new.csv")
+    (cold,) = (finding for finding in findings if finding.rule == "cold-users")
+    assert cold.title == "2 of 2 rows are of users new to the network: answered from their columns: age, club"
     for row in table.to_pylist():
         if row["rank"] <= 5:
             assert int(row["item"][1:]) % 2 == (row["user"] == "other"), row

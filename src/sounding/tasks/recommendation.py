@@ -64,6 +64,8 @@ class Recommendation(Task):
         self.counts = {"learned": 0, "held": 0}
         self.lacking: frozenset[str] = frozenset()
         self.names: dict[str, str] = {}
+        self.cold: dict[str, int] = {}
+        self.rows = 0
         self.asked_for: list[str] | None = None
 
     @classmethod
@@ -114,7 +116,40 @@ class Recommendation(Task):
         task = copy.copy(self)
         task.columns = [_kept(encoded, side, pair) for side, pair in zip(SIDES, self.columns, strict=True)]
         task.names = interactions.names_of(table, self.schema, self.settings.item)
+        task.cold = {side: int((encoded.blocks[f"{side}:categories"][:, 0] == 0).sum()) for side in SIDES}
+        task.rows = len(table)
         return task
+
+    def noticed(self) -> list[Finding]:
+        """Users and items that training did not meet, and what answers for them."""
+        found = []
+        for side, count in self.cold.items():
+            if not count or (side == "item" and self.asked_for is not None):
+                continue
+            told = [field.name for field in self.schema.inputs if field.side == side][1:]
+            said = (
+                f"their columns: {', '.join(told[:6])}{', ...' * (len(told) > 6)}"
+                if told
+                else "what all have in common"
+            )
+            found.append(
+                Finding(
+                    rule=f"cold-{side}s",
+                    severity="info",
+                    title=f"{count} of {self.rows} rows are of {side}s new to the network: answered from {said}",
+                    evidence={"rows": count, "of": self.rows, "columns": told},
+                )
+            )
+        if self.ranks and self.cold["item"] and self.asked_for is None:
+            found.append(
+                Finding(
+                    rule="items-without-rank",
+                    severity="info",
+                    title=f"{self.cold['item']} rows count as missed: their items cannot be ranked",
+                    evidence={"rows": self.cold["item"]},
+                )
+            )
+        return found
 
     def knowing(self, truth: np.ndarray) -> Self:
         """With what users met in the training rows, which is not recommended to them again."""
