@@ -22,6 +22,7 @@ from sounding.report.imagined import imagined
 from sounding.report.lines import small_lines
 from sounding.report.recommended import recommended
 from sounding.report.svg import PERCENT, evenly
+from sounding.report.translations import translations
 from sounding.report.written import written
 
 Results = Mapping[str, Any]
@@ -608,6 +609,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "generated": ("Made up", generated),
     "forecasts": ("Forecasts", forecasts),
     "written": ("Written", written),
+    "translations": ("Texts", translations),
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),
     "imagined": ("Codes", imagined),

@@ -31,6 +31,9 @@ METRICS = {
     "map50": "mean average precision at 50 % overlap",
     "map": "mean average precision",
     "bleu": "BLEU",
+    "bleu_lowercased": "BLEU, lower-cased",
+    "chrf": "chrF",
+    "exact_match": "right to the letter",
     "wer": "word error rate",
     "cer": "character error rate",
     "precision": "precision",
@@ -50,7 +53,7 @@ METRICS = {
 """What a metric is called in prose; one that is not here is called by its name, without underscores."""
 
 PERCENTAGES = {
-    *("accuracy", "balanced_accuracy", "calibration_error", "wer", "cer"),
+    *("accuracy", "balanced_accuracy", "calibration_error", "wer", "cer", "exact_match"),
     *("false_alarm_rate", "recall", "precision", "alarm_rate", "coverage"),
 }
 """Metrics that people read in percent."""
