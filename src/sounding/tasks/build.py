@@ -40,7 +40,7 @@ DEFAULTS = {
     ("next_token", "tokens"): ("language_transformer", "a transformer that reads from left to right"),
     ("scores", "interactions"): (
         "matrix_factorization",
-        "factors of users and items by several members, which measured best on films",
+        "factors of users and items, by several members where ratings are predicted",
     ),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),

@@ -1,0 +1,45 @@
+"""The sequences that the benchmarks make, and the files that they read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from benchmarks.long_memory import GUESS, NETWORKS, adding
+from benchmarks.recommendation import GENRES, written
+
+
+def test_the_adding_problem() -> None:
+    series, sums = adding(100, 4000, seed=3)
+    assert series.shape == (4000, 2, 100)
+    assert (series[:, 1, :50].sum(1) == 1).all()
+    assert (series[:, 1, 50:].sum(1) == 1).all()
+    torch.testing.assert_close((series[:, 0] * series[:, 1]).sum(1, keepdim=True), sums)
+    assert abs(float((sums - 1).square().mean()) - GUESS) < 0.02  # the variance of a sum of two uniform numbers
+    assert not torch.equal(adding(100, 10, seed=4)[0], series[:10])
+
+
+def test_its_networks_see_every_point() -> None:
+    series, _ = adding(20, 3, seed=0)
+    for build, _ in NETWORKS.values():
+        network = build(20).eval()
+        changed = series.clone()
+        changed[:, 0, 0] += 1
+        assert network(series).shape == (3, 1)
+        assert not torch.equal(network(changed), network(series))
+
+
+def test_films_become_csv(tmp_path: Path) -> None:
+    (tmp_path / "u1.base").write_text("1\t2\t5\t874965758\n")
+    (tmp_path / "u1.test").write_text("1\t3\t4\t874965759\n")
+    (tmp_path / "u.user").write_text("1|24|M|technician|85711\n")
+    (tmp_path / "u.item").write_bytes(
+        "2|Misérables, Les (1995)|01-Jan-1995||url|".encode("latin-1") + b"|".join([b"0"] * 19) + b"\n"
+    )
+    to = tmp_path / "csv"
+    to.mkdir()
+    written(tmp_path, to)
+    assert (to / "u1.test.csv").read_text().splitlines() == ["user,item,rating,time", "1,3,4,874965759"]
+    header, film = (to / "items.csv").read_text(encoding="utf-8").splitlines()
+    assert header.count(",") == 2 + len(GENRES)
+    assert film.startswith('2,"Misérables, Les (1995)",1995,0')
