@@ -94,6 +94,7 @@ def run(name: str, length: int, epochs: int, seed: int) -> dict[str, object]:
         weight_decay=0.0,
         epochs=epochs,
         batch_size=64,
+        patience=0,
         clip_norm=1.0,
         schedule="constant",
         watch=False,

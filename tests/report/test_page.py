@@ -64,6 +64,7 @@ def test_the_page_begins_with_the_verdict_and_its_number(tumours: Results, recip
         "forecasts",
         "recommended",
         "written",
+        "translations",
         "carried",
     )  # of other tasks, or of what was learned before
     assert page.ids() == [name for name in SECTIONS if name not in others]
