@@ -3,9 +3,65 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from sounding.trust.forecasting import run, smoothed, states_of
+from sounding.tasks.prepare import prepare
+from sounding.trust.forecasting import exponential_smoothing, naive, run, seasonal_naive, smoothed, states_of
+from sounding.trust.problem import Problem
+
+SETTINGS = {
+    "task": "forecasting",
+    "target": ["y"],
+    "data.time": "t",
+    "data.group": "g",
+    "forecasting.horizon": 5,
+    "forecasting.history": 8,
+    "forecasting.season": 3,
+}
+
+
+@pytest.fixture
+def problem() -> Problem:
+    """Two series, the second a hundred times as large; rows in disorder."""
+    draw = np.random.default_rng(0)
+    values = [draw.normal(size=60) + 5, 100 * draw.normal(size=50)]
+    table = pa.table(
+        {
+            "t": np.concatenate([np.arange(60), np.arange(10, 60)]),
+            "g": ["a"] * 60 + ["b"] * 50,
+            "y": np.concatenate(values),
+        }
+    )
+    case = prepare(table.take(pa.array(draw.permutation(110))), SETTINGS)
+    return Problem(case.task, case.table, case.schema, case.split, case.encoded, case.target, 0)
+
+
+def test_the_last_value_and_the_last_season_by_hand(problem: Problem) -> None:
+    data = problem.table.data.to_pydict()
+    value = {(g, t): y for g, t, y in zip(data["g"], data["t"], data["y"], strict=True)}
+    rows = problem.split.test
+    last, (season, note) = naive(problem)[0][rows], seasonal_naive(problem) or (np.empty(0), "")
+    assert note == "a season of 3"
+    said = season[rows]
+    for at, row in enumerate(rows):
+        series, now = data["g"][row], data["t"][row]
+        assert last[at, 0, :, 0].tolist() == [value[series, now]] * 5
+        before = [value[series, now - back] for back in (2, 1, 0)]
+        np.testing.assert_allclose(said[at, 0, :, 0], [*before, *before[:2]])
+
+
+def test_intervals_are_as_wide_as_each_series_needs(problem: Problem) -> None:
+    rows = problem.split.test
+    names = np.array(problem.table.data["g"].to_pylist())[rows]
+    for model in (naive, seasonal_naive, exponential_smoothing):
+        answer = model(problem)
+        assert answer is not None
+        values = answer[0][rows]
+        assert values.shape == (len(rows), 1, 5, 4)
+        assert (np.diff(values[..., 1:], axis=-1) >= 0).all()
+        width = (values[..., -1] - values[..., 1]).mean((1, 2))
+        assert width[names == "b"].mean() > 30 * width[names == "a"].mean()
 
 
 def test_one_step_by_hand() -> None:
