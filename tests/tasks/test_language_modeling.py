@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "task": "language-modeling",
     "training.plan": "reference",
     "training.epochs": 3,
+    "network.name": "language_transformer",
     "network.options": {"hidden_size": 32, "depth": 1},
     "language.context": 32,
     "data.validation": 0.15,

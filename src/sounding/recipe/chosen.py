@@ -288,7 +288,7 @@ def for_language_modeling(forms: set[str], rows: int) -> dict[str, Any]:
         "training.batch_size": 16,
         "training.patience": 0,
         "training.optimizer.name": "muon",
-        "training.optimizer.lr": 4e-3,
+        "training.optimizer.lr": 1.5e-2,
         "training.optimizer.weight_decay": 0.1,
         "training.schedule": "cosine",
         "training.warmup": 0.05,

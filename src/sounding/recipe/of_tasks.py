@@ -108,7 +108,7 @@ class GenerationRecipe:
 class LanguageRecipe:
     """How running text is learned and continued, in the task `language-modeling`."""
 
-    context: int = 256
+    context: int = 128
     """Tokens that are read together: no token is foretold from more than so many before it."""
     pass_tokens: int = 500_000
     """The most tokens of an epoch: a longer text takes several of them to be read once, so that it is validated in

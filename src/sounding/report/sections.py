@@ -578,20 +578,21 @@ def use(results: Results, recipe_toml: str) -> Values | None:
         return None
     path = shlex.quote(str(run))
     recipe_path = shlex.quote(f"{run}/recipe.toml")
-    return {
-        "commands": [
+    if _of(results, "figures", "language"):
+        commands = [
+            ("Write a text on", f'sounding predict {path} --prompt "..."'),
+            ("Measure it on another text", f"sounding evaluate {path} other.txt"),
+        ]
+        python = 'text = run.generate("...", temperature=0.8)'
+    else:
+        commands = [
             ("Predict new rows", f"sounding predict {path} new.csv --out predictions.csv"),
             ("Measure it on labelled rows", f"sounding evaluate {path} labelled.csv"),
-            ("Repeat this run", f"sounding fit {recipe_path}"),
-        ],
-        "python": "\n".join(
-            (
-                "import sounding",
-                "",
-                f"run = sounding.load({str(run)!r})",
-                'predictions, findings = run.predict_table("new.csv")',
-            )
-        ),
+        ]
+        python = 'predictions, findings = run.predict_table("new.csv")'
+    return {
+        "commands": [*commands, ("Repeat this run", f"sounding fit {recipe_path}")],
+        "python": "\n".join(("import sounding", "", f"run = sounding.load({str(run)!r})", python)),
     }
 
 

@@ -25,9 +25,9 @@ def written(results: Mapping[str, Any], recipe_toml: str) -> dict[str, Any] | No
         return None
     return {
         "samples": [
-            (words.number(one.get("temperature")), str(one["text"])[:LONGEST])
+            (f"{one['temperature']:g}", str(one["text"])[:LONGEST])
             for one in known.get("samples") or []
-            if isinstance(one, Mapping) and one.get("text")
+            if words.is_number(one.get("temperature")) and one.get("text")
         ],
         "coloured": coloured(known.get("pieces") or [], known.get("losses") or []),
         "legend": [(number, words.number(2.0 ** -round(number * BITS_OF_A_SHADE, 9), 2)) for number in range(SHADES)],

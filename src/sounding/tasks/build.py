@@ -37,11 +37,11 @@ DEFAULTS = {
         "linear_forecaster",
         "linear maps of trend and rest, which measured best in a given time",
     ),
-    ("next_token", "tokens"): ("language_transformer", "a transformer that reads from left to right"),
     ("scores", "interactions"): (
         "matrix_factorization",
         "factors of users and items, by several members where ratings are predicted",
     ),
+    ("next_token", "tokens"): ("language_recurrent", "an LSTM, which measured best in a given time"),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),
 }
