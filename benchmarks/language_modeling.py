@@ -4,8 +4,8 @@ The split is nanoGPT's: the first 90 % of the text train, the last 10 % are held
 the first half of these, and what is told is the loss over both halves. The recipe beside it is written here from its
 published description: a transformer with 4 layers, 4 heads and 128 numbers, learned positions, 64 characters at a time,
 12 of these a step, 2,000 steps of AdamW (betas 0.9 and 0.99, weight decay 0.1) with a rate that rises for 100 steps and
-falls along a cosine from 1e-3 to 1e-4, no dropout. Both run one after the other, with as many threads; the first run has
-as many seconds to train as the recipe took.
+falls along a cosine from 1e-3 to 1e-4, no dropout. Both run one after the other, with as many threads; the first run
+has as many seconds to train as the recipe took.
 
     python -m benchmarks.language_modeling [--time 60s ...] [--seeds 0 1 2] [--network NAME] [--set KEY=VALUE ...]
         [--without-plain] [--data DIR]
