@@ -146,7 +146,7 @@ def test_the_command_line_draws_samples(run: sounding.Run, tmp_path: Path, capsy
     assert cli.main(["predict", str(run.path), "--count", "4", "--class", "hihg"]) == 2
     assert capsys.readouterr().err.startswith('there is no class "hihg"; did you mean "high"?')
     assert cli.main(["predict", str(run.path)]) == 2
-    assert "give a SOURCE, or --count N" in capsys.readouterr().err
+    assert "give a SOURCE, --count N" in capsys.readouterr().err
     assert cli.main(["predict", str(run.path), "--count", "2", "--out", str(tmp_path / "a.json")]) == 2
 
 

@@ -141,8 +141,10 @@ def families() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
         "pictures": (torch.randn(4, 2, 10, 12),),
         "tokens": (codes,),
         "series": (torch.randn(4, 2, 16),),
+        "sound": (torch.randint(-9000, 9000, (4, 300), dtype=torch.int16),),
     }
-    arguments = {"table": (3, [3, 5], 2), "pictures": (2, 2), "tokens": (30, 2), "series": (2, 2)}
+    arguments = {"table": (3, [3, 5], 2), "pictures": (2, 2), "tokens": (30, 2), "series": (2, 2), "sound": (2,)}
+    own = {"pictures": {"picture_size": (10, 12)}, "series": {"length": 16}, "sound": {"rate": 1000}}
     smaller = {
         "ensemble": {"members": 3, "hidden_sizes": [12, 12]},
         "resnet": {"stem_size": 4, "hidden_sizes": [4, 8], "depths": [2, 2]},
@@ -152,18 +154,20 @@ def families() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
         "text_convolution": {"embedding_size": 8, "hidden_size": 6},
         "text_ensemble": {"embedding_size": 8, "hidden_size": 4},
         "bag": {"buckets": 31},
+        "series_convolution": {"hidden_size": 4, "widths": [3, 5], "depth": 3},
+        "series_transformer": {"hidden_size": 16, "stretches": 4},
+        "sound_convolution": {"bands": 8, "stem_size": 4, "hidden_sizes": [4, 8]},
+        "sound_recurrent": {"bands": 8, "stem_size": 4, "convolution_sizes": [4, 8], "hidden_sizes": [8]},
     }
+    asked_otherwise = ("samples", "forecasts", "next_token", "next_codes", "scores", "frames")
     found = {}
     for name, family in NETWORKS.items():
-        if name in ("resnet34", "resnet50") or family.answers == "samples":  # the code of resnet18; asked with noise
+        if name in ("resnet34", "resnet50") or family.answers in asked_otherwise:  # those have the code of resnet18
             continue
         options = dict(
             smaller.get(name, {"hidden_sizes": [12, 12]} if "feedforward" in name or "encoder" in name else {})
         )
-        if family.takes == "pictures":
-            options["picture_size"] = (10, 12)
-        if family.takes == "series":
-            options["length"] = 16
+        options |= own.get(family.takes, {})
         found[name] = (partial(family.build, *arguments[family.takes], **options), inputs[family.takes])
     return found
 
@@ -219,6 +223,8 @@ BLOCKS = {
     **{"series_autoencoder": 5, "series_variational_autoencoder": 5},
     **{"denoiser": 2, "one_class": 0, "picture_one_class": 3},
     **{"transformer": 2, "recurrent": 2, "bag": 0, "text_convolution": 0, "text_ensemble": 0},
+    **{"series_convolution": 2, "series_recurrent": 1, "series_transformer": 2},
+    **{"sound_convolution": 2, "sound_recurrent": 3},
     **{"stateful": 3, "listed": 3, "flat": 4, "torch": 3},
 }
 
