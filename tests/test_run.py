@@ -80,6 +80,16 @@ def test_metrics_are_those_of_the_predictions(run: sounding.Run, people: pd.Data
     assert evaluation.metrics["accuracy"] == np.mean(run.predict(people) == people["income"].to_numpy())
 
 
+def test_a_best_epoch_is_told_only_where_its_weights_are_kept(
+    run: sounding.Run, people: pd.DataFrame, tmp_path: Path
+) -> None:
+    losses = [record["validation"]["log_loss"] for record in run.results["history"]]
+    assert run.results["best_epoch"] == 1 + int(np.argmin(losses))
+    patient = {**QUICK, "training.patience": 0}
+    ended = sounding.fit(people, "income", settings=patient, out=tmp_path / "run", say=None, progress=False)
+    assert ended.results["best_epoch"] is None
+
+
 def test_every_missing_column_is_named(run: sounding.Run, people: pd.DataFrame) -> None:
     with pytest.raises(DataError, match=r'"age".*"job"'):
         run.predict(people[["income"]])

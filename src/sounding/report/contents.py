@@ -87,7 +87,8 @@ def gather(
             }
             for record in history
         ],
-        "best_epoch": None if history.best is None else history.best + 1,
+        # without a patience the weights of the end are kept, whichever epoch was the best
+        "best_epoch": history.best + 1 if history.best is not None and recipe.training.patience else None,
         "ending": history.ending,
         "figures": _placed(prepared, task.draw(network, prepared.inputs_of(split.test), test, truth["test"], labels)),
         "examples": wrong_examples(prepared, test),
