@@ -110,7 +110,7 @@ def run(name: str, length: int, epochs: int, seed: int) -> dict[str, object]:
         "length": length,
         "seed": seed,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "error": round(min(errors), 5),
+        "error": round(errors[-1], 5),
         "solved": errors[-1] < SOLVED,
         "steps": len(errors) * (TRAINING // 64),
         "processor_seconds": round(time.process_time() - processor, 1),

@@ -41,7 +41,7 @@ from sounding.errors import DamagedError, RecipeError, UserError, nearest
 from sounding.finding import Finding
 from sounding.kinds import Encoded
 from sounding.recipe import Recipe
-from sounding.tasks import TASKS, LanguageModeling, Predictions, Task, arrange, build_network
+from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
 from sounding.tasks.samples import Samples, columns_of, draw_samples
 from sounding.training import EpochRecord, StepRecord
 from sounding.training.checkpoint import verify_manifest
@@ -181,8 +181,6 @@ class Run:
         Raises:
             UserError: if this is no language model, or its training never met a character of the prompt.
         """
-        if not isinstance(self.task, LanguageModeling):
-            raise UserError(f"a model for {self.recipe.task} writes no text", "give a run of --task language-modeling")
         return self.task.written(self.network, prompt, seed=seed, **how)
 
     def generate(self, prompt: str = "", *, seed: int = 0, **how: Any) -> str:

@@ -13,6 +13,7 @@ from sklearn.metrics import ndcg_score
 from sounding import fit, load, resume
 from sounding.errors import DataError, RecipeError
 from sounding.recipe import Recipe
+from sounding.tasks import ranking
 from sounding.tasks.prepare import prepare
 from sounding.tasks.ranking import Seen, by_user, ranks_of
 from sounding.trust import recommenders
@@ -139,6 +140,16 @@ def test_metrics_of_lists_against_the_obvious_way_and_scikit_learn() -> None:
     found, _ = by_user(np.array(ranks, dtype=float), np.array(users), top)
     np.testing.assert_allclose(found["recall_at_10"], recalls)
     np.testing.assert_allclose(found["ndcg_at_10"], gains)
+
+
+def test_users_in_parts_are_recommended_the_same(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(files, None, **{"training.epochs": 1})
+    write(files / "who.csv", "user", [(f"u{user}",) for user in range(7)])
+    at_once = run.predict(files / "who.csv")
+    catalogue = run.network.catalogue()
+    monkeypatch.setattr(ranking, "CELLS", 2 * catalogue.shape[0] * catalogue.shape[1])  # two users at a time
+    assert [len(part) for (part,) in ranking._in_parts(catalogue, torch.zeros(7, 1))] == [2, 2, 2, 1]
+    np.testing.assert_array_equal(load(files / "run").predict(files / "who.csv"), at_once)
 
 
 def test_what_was_seen(files: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -116,11 +116,9 @@ class Recommender(nn.Module):
         catalogue = self.catalogue()
         if self.training:
             return self._among_all(users, item_categories[:, 0].long(), catalogue)
-        step = max(CELLS // max(catalogue.shape[0] * catalogue.shape[1], 1), 1)
         parts = [
-            self._ranked(users[at : at + step], user_categories[at : at + step], *item, catalogue)
-            for at in range(0, len(users), step)
-            for item in [(item_numbers[at : at + step], item_categories[at : at + step])]
+            self._ranked(catalogue, *some)
+            for some in _in_parts(catalogue, users, user_categories, item_numbers, item_categories)
         ]
         return Answer(torch.cat([part.loss for part in parts]), torch.cat([part.rank for part in parts]))
 
@@ -145,7 +143,7 @@ class Recommender(nn.Module):
         return Answer(loss, torch.full_like(loss[:, 0], float("nan")))
 
     def _ranked(
-        self, users: Tensor, user_categories: Tensor, numbers: Tensor, categories: Tensor, catalogue: Tensor
+        self, catalogue: Tensor, users: Tensor, user_categories: Tensor, numbers: Tensor, categories: Tensor
     ) -> Answer:
         scores = self.matcher.match_all(users, catalogue)
         chosen = self.matcher.match(users, self.matcher.encode_items(numbers, categories))
@@ -168,10 +166,21 @@ class Recommender(nn.Module):
 
     def recommend(self, numbers: Tensor, categories: Tensor, top: int) -> tuple[Tensor, Tensor]:
         """Codes of items and their scores, (B, top) each, the best first; -infinity where there are no more items."""
-        scores = self.matcher.match_all(self.matcher.encode_users(numbers, categories), self.catalogue()).mean(2)
-        scores = scores.masked_fill(self.left_out(categories[:, 0].long()), float("-inf"))
-        order = torch.argsort(scores, dim=1, descending=True, stable=True)[:, :top]
-        return order + 1, scores.gather(1, order)
+        users, catalogue = self.matcher.encode_users(numbers, categories), self.catalogue()
+        codes, best = [], []
+        for some, known in _in_parts(catalogue, users, categories):
+            scores = self.matcher.match_all(some, catalogue).mean(2)
+            scores = scores.masked_fill(self.left_out(known[:, 0].long()), float("-inf"))
+            order = torch.argsort(scores, dim=1, descending=True, stable=True)[:, :top]
+            codes.append(order + 1)
+            best.append(scores.gather(1, order))
+        return torch.cat(codes), torch.cat(best)
+
+
+def _in_parts(catalogue: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """So many rows at a time that `CELLS` scores of (items, members, size) are held at once; one part without rows."""
+    step = max(CELLS // max(catalogue.shape[0] * catalogue.shape[1], 1), 1)
+    return zip(*(torch.split(tensor, step) for tensor in tensors), strict=True)
 
 
 def ranks_of(scores: Tensor, codes: Tensor, left_out: Tensor) -> Tensor:

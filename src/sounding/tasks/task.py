@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,6 +16,7 @@ from sounding.data import windows
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
+from sounding.errors import UserError
 from sounding.finding import Finding
 from sounding.kinds import SILENCE, Block, Encoded, Kind
 from sounding.recipe import DataRecipe, Recipe, TrainingRecipe
@@ -362,6 +363,14 @@ class Task(ABC):
         It must not draw from torch's default generator, nor change the network.
         """
         return None
+
+    def written(self, network: nn.Module, prompt: str = "", *, seed: int = 0, **how: Any) -> Iterator[str]:
+        """What a network writes behind a prompt, piece by piece, for tasks whose networks write; see `Run.write`.
+
+        Raises:
+            UserError: where they do not.
+        """
+        raise UserError(f"a model for {self.name} writes no text", "give a run of --task language-modeling")
 
     def metrics(
         self, predictions: Predictions, truth: np.ndarray, weight: np.ndarray | None = None

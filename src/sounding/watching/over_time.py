@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +37,13 @@ def gradient_over_time(laboratory: Laboratory) -> Tensor | None:
         steps.append(leaf)
         return leaf
 
+    began = time.thread_time()
     with apart():
         models = copy.deepcopy(dict(laboratory.models))
         loss = tape.play(models, followed)
         if not steps or steps[0].ndim != 3 or not loss.requires_grad:
             return None
         (gradient,) = torch.autograd.grad(loss, steps[0], allow_unused=True)
+    laboratory.seconds += time.thread_time() - began
     norms: Tensor | None = None if gradient is None else gradient.float().norm(dim=2).mean(0)
     return norms

@@ -51,13 +51,15 @@ class VanishingGradient(Rule):
     )
 
     def __init__(self) -> None:
-        self._next = FIRST
+        self._next, self._next_over_time = FIRST, PATIENT
 
     def check(self, seen: Seen) -> Finding | None:
-        if seen.done < self._next or len(seen.steps) < STEPS or not seen.laboratory.is_ready:
+        if len(seen.steps) < STEPS or not seen.laboratory.is_ready:
             return None
         if (found := self._over_time(seen)) is not None:
             return found
+        if seen.done < self._next:
+            return None
         ratios = [ratio for step in seen.steps[-STEPS:] if (ratio := first_to_last(step)) is not None]
         if len(ratios) < STEPS or max(ratios) >= RATIO_OF_LOST or seen.headway() > HEADWAY:
             return None
@@ -81,10 +83,11 @@ class VanishingGradient(Rule):
 
     def _over_time(self, seen: Seen) -> Finding | None:
         """The same along the steps of a sequence."""
-        if seen.done < PATIENT or seen.headway() > HEADWAY:
+        if seen.done < self._next_over_time or seen.headway() > HEADWAY:
             return None
         if not is_recurrent(seen.model, [one.layer for one in seen.last.inputs]):
             return None
+        self._next_over_time = 2 * seen.done
         gradient = gradient_over_time(seen.laboratory)
         if gradient is None or len(gradient) < SHORTEST:
             return None
@@ -92,7 +95,6 @@ class VanishingGradient(Rule):
         ratio = float(gradient[:quarter].mean() / gradient[-quarter:].mean().clamp_min(1e-30))
         if not ratio < RATIO:
             return None
-        self._next = 2 * seen.done
         inputs, targets = examples(seen.laboratory)
         if len(inputs) < EXAMPLES or inputs.ndim != 3:
             return None
