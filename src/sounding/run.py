@@ -222,8 +222,8 @@ class Run:
 
     def _read(self, source: object) -> Table:
         table = read_source(source, self.recipe.data)
-        task = self.task
-        return task.cut(table, self.recipe, self.recipe.target, None) if task.cuts(self.recipe) else table
+        examples = self.task.from_source
+        return examples.cut(table, self.recipe, self.recipe.target, None) if examples.cuts(self.recipe) else table
 
     def _predictions(self, table: Table) -> tuple[Predictions, Sequence[Finding], Task]:
         """Predictions, what was odd about the rows, and the task that read them."""
@@ -236,7 +236,7 @@ class Run:
 
 def _inputs(task: Task, encoded: Encoded, rows: np.ndarray | None) -> tuple[torch.Tensor, ...]:
     """What the network takes of some rows, or of all."""
-    inputs = () if task.ordered else arrange(encoded.blocks)
+    inputs = () if task.from_source.ordered else arrange(encoded.blocks)
     return inputs if rows is None else task.inputs_of(inputs, rows)
 
 

@@ -21,6 +21,7 @@ from sounding.networks import NETWORKS, reconstruction_errors
 from sounding.recipe import AnomalyRecipe, Recipe
 from sounding.tasks import conformal
 from sounding.tasks import metrics as measures
+from sounding.tasks.examples import Examples
 from sounding.tasks.given_back import as_one, as_seen
 from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
 
@@ -50,61 +51,11 @@ class AnomalyPredictions(Predictions):
         return AnomalyPredictions(self.values[rows], self.parts[rows])
 
 
-class Anomaly(Task):
-    """Rows that are unlike those that the network was trained on.
+class NormalRows(Examples):
+    """Rows that are known to be anomalies are measured on, not learned from."""
 
-    The score of a row is the network's loss for it: what it could not give back, with the divergence of its code where
-    the network is variational (the negative evidence bound, up to a factor), or the distance from the centre of a
-    one-class network. The validation rows, which choose nothing here, turn scores into conformal p-values; a row is
-    called an anomaly where that is at most `anomaly.false_alarms`.
-
-    truth: 1 for a known anomaly, 0 for a normal row, -1 where no column says so.
-    """
-
-    name: ClassVar[str] = "anomaly"
-    needs_target: ClassVar[bool] = False
-    answers: ClassVar[tuple[str, ...]] = ("strangeness", "reconstruction", "distances")
-    monitor: ClassVar[str] = "score"
-    watched: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, schema: Schema, recipe: Recipe) -> None:
-        self.schema, self.false_alarms, self.data = schema, recipe.anomaly.false_alarms, recipe.data
-        self.leaves_out = recipe.anomaly.known == "leave_out"
-        self.trimmed = recipe.anomaly.trimmed
-        self.normal = frozenset(recipe.anomaly.normal)
-        self.blocks = {block.name: block for block in schema.blocks()}
-        self.cardinalities = tuple(count for block in self.blocks.values() for count in block.cardinalities)
-        family = NETWORKS.get(recipe.network.name)
-        self.columns = {} if family is not None and family.answers == "distances" else _columns(schema)
-        self.outputs = min(recipe.network.code_size, _largest_code(list(self.blocks.values())))
-        self.labelled = bool(schema.targets)
-        self.headline = "roc_auc" if self.labelled else "alarm_rate"
-        self.higher_is_better = self.labelled
-        self.calibration = np.empty(0)
-        """(n,) scores of the validation rows, rising."""
-        self.points = np.empty(0)
-        """The same for single points of time, where rows are windows."""
-        self.usual = np.zeros(len(self.columns), dtype=np.float32)
-        """The mean strangeness of each column over the validation rows."""
-
-    @classmethod
-    def claims(cls, schema: Schema) -> str | None:
-        """No target, or one that labels anomalies."""
-        if len(schema.targets) > 1:
-            return None
-        return f'"{schema.targets[0].name}" says which rows are anomalies' if schema.targets else "no target is needed"
-
-    @classmethod
-    def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
-        """The task, not calibrated yet."""
-        for name, lowest in (("false_alarms", 0.0), ("trimmed", -1e-9)):
-            if not lowest < (share := getattr(recipe.anomaly, name)) < 1:
-                raise RecipeError(f"anomaly.{name} is {share}", "give a share between 0 and 1, such as 0.05")
-        return cls(schema, recipe)
-
-    @classmethod
     def narrowed(
-        cls, table: Table, schema: Schema, split: Split, recipe: Recipe
+        self, table: Table, schema: Schema, split: Split, recipe: Recipe
     ) -> tuple[Split, dict[str, Any], list[str]]:
         """Known anomalies are kept out of training and calibration, and measured on, unless the settings say otherwise.
 
@@ -144,6 +95,60 @@ class Anomaly(Task):
                 file=table.name,
             )
         return split, follows, lines
+
+
+class Anomaly(Task):
+    """Rows that are unlike those that the network was trained on.
+
+    The score of a row is the network's loss for it: what it could not give back, with the divergence of its code where
+    the network is variational (the negative evidence bound, up to a factor), or the distance from the centre of a
+    one-class network. The validation rows, which choose nothing here, turn scores into conformal p-values; a row is
+    called an anomaly where that is at most `anomaly.false_alarms`.
+
+    truth: 1 for a known anomaly, 0 for a normal row, -1 where no column says so.
+    """
+
+    name: ClassVar[str] = "anomaly"
+    from_source: ClassVar[Examples] = NormalRows()
+    needs_target: ClassVar[bool] = False
+    answers: ClassVar[tuple[str, ...]] = ("strangeness", "reconstruction", "distances")
+    monitor: ClassVar[str] = "score"
+    watched: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, schema: Schema, recipe: Recipe) -> None:
+        self.schema, self.false_alarms, self.data = schema, recipe.anomaly.false_alarms, recipe.data
+        self.leaves_out = recipe.anomaly.known == "leave_out"
+        self.trimmed = recipe.anomaly.trimmed
+        self.normal = frozenset(recipe.anomaly.normal)
+        self.blocks = {block.name: block for block in schema.blocks()}
+        self.cardinalities = tuple(count for block in self.blocks.values() for count in block.cardinalities)
+        family = NETWORKS.get(recipe.network.name)
+        self.columns = {} if family is not None and family.answers == "distances" else _columns(schema)
+        self.outputs = min(recipe.network.code_size, _largest_code(list(self.blocks.values())))
+        self.labelled = bool(schema.targets)
+        self.headline = "roc_auc" if self.labelled else "alarm_rate"
+        self.higher_is_better = self.labelled
+        self.calibration = np.empty(0)
+        """(n,) scores of the validation rows, rising."""
+        self.points = np.empty(0)
+        """The same for single points of time, where rows are windows."""
+        self.usual = np.zeros(len(self.columns), dtype=np.float32)
+        """The mean strangeness of each column over the validation rows."""
+
+    @classmethod
+    def claims(cls, schema: Schema) -> str | None:
+        """No target, or one that labels anomalies."""
+        if len(schema.targets) > 1:
+            return None
+        return f'"{schema.targets[0].name}" says which rows are anomalies' if schema.targets else "no target is needed"
+
+    @classmethod
+    def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
+        """The task, not calibrated yet."""
+        for name, lowest in (("false_alarms", 0.0), ("trimmed", -1e-9)):
+            if not lowest < (share := getattr(recipe.anomaly, name)) < 1:
+                raise RecipeError(f"anomaly.{name} is {share}", "give a share between 0 and 1, such as 0.05")
+        return cls(schema, recipe)
 
     def learns_from(self, truth: np.ndarray) -> np.ndarray:
         """All rows but known anomalies, where these are left out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from sounding.data.table import Table
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.kinds import recognise
 from sounding.recipe import ForecastingRecipe, Recipe
+from sounding.tasks.examples import Examples
 
 EVERY = "*"
 """As a target: every column of numbers."""
@@ -23,67 +24,73 @@ NO_SEASON = 12
 """Steps that are forecast where neither horizon nor season is known."""
 
 
-def targets_of(table: Table, named: Sequence[str], recipe: Recipe) -> list[str]:
-    """The columns that are named; every one of numbers for `*` or none.
+class RowsInTime(Examples):
+    """Every row of series in order may be the last one that is known."""
 
-    Raises:
-        DataError: if there is none.
-        RecipeError: if the table was to be cut into windows.
-    """
-    if recipe.data.window:
-        what = "data.window cuts a long table into examples, and forecasting does so itself"
-        raise RecipeError(what, "set forecasting.history instead")
-    if named and EVERY not in named:
-        return list(named)
-    data = recipe.data
-    aside = {data.time, data.group, data.weight, *data.ignore, *recipe.forecasting.known}
-    numbers = [name for name in table.columns if name not in aside]
-    found = [name for name in numbers if recognise(table.column(name, data))[0] == "number"]
-    if not found:
-        raise DataError("there is no column of numbers to forecast", "name one with --target", file=table.name)
-    return found
+    ordered: ClassVar[bool] = True
 
+    def targets_of(self, table: Table, named: Sequence[str], recipe: Recipe) -> list[str]:
+        """The columns that are named; every one of numbers for `*` or none.
 
-def chosen_for(table: Table, schema: Schema, recipe: Recipe) -> tuple[Split, dict[str, Any], list[str]]:
-    """Rows by time; season, horizon and history; and how they were found, a line each.
+        Raises:
+            DataError: if there is none.
+            RecipeError: if the table was to be cut into windows.
+        """
+        if recipe.data.window:
+            what = "data.window cuts a long table into examples, and forecasting does so itself"
+            raise RecipeError(what, "set forecasting.history instead")
+        if named and EVERY not in named:
+            return list(named)
+        data = recipe.data
+        aside = {data.time, data.group, data.weight, *data.ignore, *recipe.forecasting.known}
+        numbers = [name for name in table.columns if name not in aside]
+        found = [name for name in numbers if recognise(table.column(name, data))[0] == "number"]
+        if not found:
+            raise DataError("there is no column of numbers to forecast", "name one with --target", file=table.name)
+        return found
 
-    schema: not fitted yet.
+    def narrowed(
+        self, table: Table, schema: Schema, split: Split, recipe: Recipe
+    ) -> tuple[Split, dict[str, Any], list[str]]:
+        """Rows by time; season, horizon and history; and how they were found, a line each.
 
-    Raises:
-        RecipeError: for settings that cannot be met.
-        DataError: for rows that have no place in the order.
-    """
-    rules, data = recipe.forecasting, recipe.data
-    refuse(rules, [field.name for field in schema.inputs])
-    ordered = in_order(table, data)
-    values = np.stack([field.column(table).numbers for field in schema.targets], 1)[ordered.rows]
-    fractions = {"validation": data.validation, "test": data.test}
-    part, notes = parts_in_time(table, ordered, fractions, max(rules.horizon, 1))
-    trained = np.where((part == 0)[:, None], values, np.nan)
-    season = rules.season or find_season(trained, ordered.starts)
-    horizon = rules.horizon or (season if season > 1 else NO_SEASON)
-    if not rules.horizon:
-        part, notes = parts_in_time(table, ordered, fractions, horizon)
-    longest = int(np.bincount(ordered.series[part == 0], minlength=1).max())
-    history = rules.history or max(min(max(7 * horizon // 2, 2 * season), (longest - horizon) // 2), 1)
-    if rules.known:  # what is known in the future passes through the history
-        history = max(history, horizon)
-    largest = int(np.bincount(part[part > 0], minlength=1).max()) * values.shape[1] * horizon
-    stride = rules.stride or -(-largest // MOST_CELLS) or 1
-    lines = [
-        f"{horizon} steps are forecast from {history}"
-        + (f"; a season takes {season}" if season > 1 else "; no season")
-        + (f"; {len(ordered.names):,} series" if len(ordered.names) > 1 else "")
-        + (f"; measured from one row in {stride}" if stride > 1 else "")
-    ]
-    rows = [np.sort(ordered.rows[part == at]).astype(np.int64) for at in range(len(PARTS))]
-    follows: dict[str, Any] = {
-        "forecasting.horizon": horizon,
-        "forecasting.history": history,
-        "forecasting.season": season,
-        "forecasting.stride": stride,
-    }
-    return Split(*rows), follows, [*notes, *lines]
+        schema: not fitted yet.
+
+        Raises:
+            RecipeError: for settings that cannot be met.
+            DataError: for rows that have no place in the order.
+        """
+        rules, data = recipe.forecasting, recipe.data
+        refuse(rules, [field.name for field in schema.inputs])
+        ordered = in_order(table, data)
+        values = np.stack([field.column(table).numbers for field in schema.targets], 1)[ordered.rows]
+        fractions = {"validation": data.validation, "test": data.test}
+        part, notes = parts_in_time(table, ordered, fractions, max(rules.horizon, 1))
+        trained = np.where((part == 0)[:, None], values, np.nan)
+        season = rules.season or find_season(trained, ordered.starts)
+        horizon = rules.horizon or (season if season > 1 else NO_SEASON)
+        if not rules.horizon:
+            part, notes = parts_in_time(table, ordered, fractions, horizon)
+        longest = int(np.bincount(ordered.series[part == 0], minlength=1).max())
+        history = rules.history or max(min(max(7 * horizon // 2, 2 * season), (longest - horizon) // 2), 1)
+        if rules.known:  # what is known in the future passes through the history
+            history = max(history, horizon)
+        largest = int(np.bincount(part[part > 0], minlength=1).max()) * values.shape[1] * horizon
+        stride = rules.stride or -(-largest // MOST_CELLS) or 1
+        lines = [
+            f"{horizon} steps are forecast from {history}"
+            + (f"; a season takes {season}" if season > 1 else "; no season")
+            + (f"; {len(ordered.names):,} series" if len(ordered.names) > 1 else "")
+            + (f"; measured from one row in {stride}" if stride > 1 else "")
+        ]
+        rows = [np.sort(ordered.rows[part == at]).astype(np.int64) for at in range(len(PARTS))]
+        follows: dict[str, Any] = {
+            "forecasting.horizon": horizon,
+            "forecasting.history": history,
+            "forecasting.season": season,
+            "forecasting.stride": stride,
+        }
+        return Split(*rows), follows, [*notes, *lines]
 
 
 def refuse(rules: ForecastingRecipe, inputs: Sequence[str]) -> None:

@@ -22,9 +22,10 @@ from sounding.kinds import Block, Encoded, Number
 from sounding.randomness import generator
 from sounding.recipe import ForecastingRecipe, Recipe
 from sounding.tasks import metrics as measures
+from sounding.tasks.examples import Examples
 from sounding.tasks.forecast_drawing import drawn
 from sounding.tasks.forecast_metrics import by_cell, measured, middle_of, resampled, seasonal_scale, widening
-from sounding.tasks.forecast_settings import chosen_for, targets_of
+from sounding.tasks.forecast_settings import RowsInTime
 from sounding.tasks.forecast_windows import Windows, covariates_of, read_windows
 from sounding.tasks.task import Predictions, Task, weighted_mean
 
@@ -51,8 +52,8 @@ class Forecasting(Task):
     """
 
     name: ClassVar[str] = "forecasting"
+    from_source: ClassVar[Examples] = RowsInTime()
     needs_target: ClassVar[bool] = False
-    ordered: ClassVar[bool] = True
     answers: ClassVar[str] = "forecasts"
     monitor: ClassVar[str] = "standardised_mse"
     watched: ClassVar[tuple[str, ...]] = ("standardised_mse", "standardised_mae")
@@ -80,18 +81,6 @@ class Forecasting(Task):
         if not targets or any(field.kind != "number" for field in targets):
             return None
         return f"what comes next is asked for, of {', '.join(field.name for field in targets)}"
-
-    @classmethod
-    def targets_of(cls, table: Table, named: Sequence[str], recipe: Recipe) -> list[str]:
-        """The columns that are named; every one of numbers for `*` or none."""
-        return targets_of(table, named, recipe)
-
-    @classmethod
-    def narrowed(
-        cls, table: Table, schema: Schema, split: Split, recipe: Recipe
-    ) -> tuple[Split, dict[str, Any], list[str]]:
-        """Rows by time; season, horizon and history, where they are not set."""
-        return chosen_for(table, schema, recipe)
 
     @classmethod
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:

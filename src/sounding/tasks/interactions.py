@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from sounding.errors import DataError, RecipeError, nearest
 from sounding.finding import Finding
 from sounding.kinds import Category, Kind
 from sounding.recipe import Recipe
+from sounding.tasks.examples import Examples
 
 READ = ("number", "category", "date")
 """Kinds of column that say something of users and items."""
@@ -25,44 +27,107 @@ NAMING = 0.5
 """Categories with more values than this share of the users, or items, only name them again."""
 
 
-def settled(asked: Recipe) -> Recipe:
-    """What follows from rows that are interactions: users and items are words, and all rows are read."""
-    keys = dict.fromkeys(keys_of(asked).values(), "category")
-    targets = dict.fromkeys(asked.target, "number")
-    kinds = {**targets, **asked.data.kinds, **keys}
-    if len(keys) < 2:
-        raise RecipeError(f'recommendation.user and recommendation.item are both "{next(iter(keys))}"', "name two")
-    if len(asked.target) > 1:
-        raise RecipeError(f"{len(asked.target)} targets are named, and a rating is one", "name one, or none")
-    if asked.recommendation.feedback == "explicit" and not asked.target:
-        raise RecipeError("explicit feedback needs a rating", "give --target, or recommendation.feedback=implicit")
-    # Who met what is asked of all rows, also of those that a sample would leave out.
-    return asked.with_settings({"data.kinds": kinds, "data.rows_in_memory": sys.maxsize})
+class Interactions(Examples):
+    """Rows are interactions: all are read, and columns stand in the order of whom they speak of."""
+
+    learns_target: ClassVar[bool] = True
+
+    def settled(self, asked: Recipe) -> Recipe:
+        """What follows from rows that are interactions: users and items are words, and all rows are read."""
+        keys = dict.fromkeys(keys_of(asked).values(), "category")
+        targets = dict.fromkeys(asked.target, "number")
+        kinds = {**targets, **asked.data.kinds, **keys}
+        if len(keys) < 2:
+            raise RecipeError(f'recommendation.user and recommendation.item are both "{next(iter(keys))}"', "name two")
+        if len(asked.target) > 1:
+            raise RecipeError(f"{len(asked.target)} targets are named, and a rating is one", "name one, or none")
+        if asked.recommendation.feedback == "explicit" and not asked.target:
+            raise RecipeError("explicit feedback needs a rating", "give --target, or recommendation.feedback=implicit")
+        # Who met what is asked of all rows, also of those that a sample would leave out.
+        return asked.with_settings({"data.kinds": kinds, "data.rows_in_memory": sys.maxsize})
+
+    def gathered(self, table: Table, asked: Recipe) -> Table:
+        """The table, with the columns of users and items that stand in sources of their own.
+
+        Raises:
+            DataError: if a column of users or items is lacking, empty in some row, or not unique in its own source.
+        """
+        for side, key in keys_of(asked).items():
+            if key not in table.columns:
+                hint = f"{nearest(key, table.columns)}; or set recommendation.{side}"
+                raise DataError(f'there is no column "{key}" of {side}s', hint, file=table.name)
+            column = table.column(key, asked.data)
+            if not column.present.all():
+                row = int((~column.present).argmax())
+                raise column.error(
+                    f"there is no {side} in this row", "every interaction has a user and an item", row=row
+                )
+            path = getattr(asked.recommendation, f"{side}s")
+            if path:
+                table = _joined(table, read_source(path, asked.data), key, asked)
+        return table
+
+    def narrowed(
+        self, table: Table, schema: Schema, split: Split, recipe: Recipe
+    ) -> tuple[Split, dict[str, Any], list[str]]:
+        """By the last interactions of users, where that is asked for; no part repeats what an earlier one holds."""
+        why = []
+        if recipe.recommendation.split == "last":
+            split, told = last_of_each(table, schema, split, recipe)
+            why.append(told)
+        split, told_more = without_repeats(table, schema, split, recipe)
+        feedback = "implicit" if is_implicit(schema, recipe) else "explicit"
+        return split, {"recommendation.feedback": feedback}, [*why, *told_more]
+
+    def arranged(
+        self, table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
+    ) -> tuple[Schema, dict[str, Kind], list[Finding]]:
+        """The schema with the columns of users first, then those of items; each side begins with its own key.
+
+        A column speaks of a user, or an item, if all training rows of that user, or item, hold the same value. What
+        speaks of neither is left out: nothing is known of it when an item is to be recommended.
+        """
+        keys = keys_of(asked)
+        known: dict[str, Kind] = {}
+        codes: dict[str, np.ndarray] = {}
+        for side, key in keys.items():
+            column = schema[key].column(table)
+            settings = replace(asked.data, rare=1, max_categories=sys.maxsize)
+            known[key] = Category.fit(column, rows, settings)[0]
+            codes[side] = known[key].encode(column.take(rows))[0]
+        sides: dict[str, list[Field]] = {side: [replace(schema[key], side=side)] for side, key in keys.items()}
+        others: list[Field] = []
+        reasons: dict[str, str] = {}
+        by_evidence = sorted(keys, key=lambda side: int(codes[side].max(initial=0)))
+        for field in schema.fields:
+            if field.name in keys.values():
+                continue
+            if field.role != "input":
+                others.append(field)
+                continue
+            values = _values(table, field, rows)
+            side = next((side for side in by_evidence if _determines(codes[side], values)), "")
+            why = _why_left_out(field, side, values, codes)
+            if why:
+                reasons[field.name] = why
+                others.append(replace(field, role="ignored", reason=why))
+            else:
+                sides[side].append(replace(field, side=side))
+        findings = [
+            Finding(
+                rule="not-of-user-or-item",
+                severity="info",
+                title=f'"{name}" is left out: {why}',
+                evidence={"column": name},
+            )
+            for name, why in reasons.items()
+        ]
+        return Schema((*sides["user"], *sides["item"], *others)), known, findings
 
 
 def keys_of(recipe: Recipe) -> dict[str, str]:
     """The columns of users and items."""
     return {"user": recipe.recommendation.user, "item": recipe.recommendation.item}
-
-
-def gathered(table: Table, asked: Recipe) -> Table:
-    """The table, with the columns of users and items that stand in sources of their own.
-
-    Raises:
-        DataError: if a column of users or items is lacking, empty in some row, or not unique in its own source.
-    """
-    for side, key in keys_of(asked).items():
-        if key not in table.columns:
-            hint = f"{nearest(key, table.columns)}; or set recommendation.{side}"
-            raise DataError(f'there is no column "{key}" of {side}s', hint, file=table.name)
-        column = table.column(key, asked.data)
-        if not column.present.all():
-            row = int((~column.present).argmax())
-            raise column.error(f"there is no {side} in this row", "every interaction has a user and an item", row=row)
-        path = getattr(asked.recommendation, f"{side}s")
-        if path:
-            table = _joined(table, read_source(path, asked.data), key, asked)
-    return table
 
 
 def _joined(table: Table, other: Table, key: str, asked: Recipe) -> Table:
@@ -97,52 +162,6 @@ def _joined(table: Table, other: Table, key: str, asked: Recipe) -> Table:
         )
     notes = (*table.notes, f'{other.name}: {len(other.columns) - 1} columns joined by "{key}"')
     return replace(table, data=data, findings=tuple(findings), notes=notes)
-
-
-def arranged(
-    table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
-) -> tuple[Schema, dict[str, Kind], list[Finding]]:
-    """The schema with the columns of users first, then those of items; each side begins with its own key.
-
-    A column speaks of a user, or an item, if all training rows of that user, or item, hold the same value. What speaks
-    of neither is left out: nothing is known of it when an item is to be recommended.
-    """
-    keys = keys_of(asked)
-    known: dict[str, Kind] = {}
-    codes: dict[str, np.ndarray] = {}
-    for side, key in keys.items():
-        column = schema[key].column(table)
-        settings = replace(asked.data, rare=1, max_categories=sys.maxsize)
-        known[key] = Category.fit(column, rows, settings)[0]
-        codes[side] = known[key].encode(column.take(rows))[0]
-    sides: dict[str, list[Field]] = {side: [replace(schema[key], side=side)] for side, key in keys.items()}
-    others: list[Field] = []
-    reasons: dict[str, str] = {}
-    by_evidence = sorted(keys, key=lambda side: int(codes[side].max(initial=0)))
-    for field in schema.fields:
-        if field.name in keys.values():
-            continue
-        if field.role != "input":
-            others.append(field)
-            continue
-        values = _values(table, field, rows)
-        side = next((side for side in by_evidence if _determines(codes[side], values)), "")
-        why = _why_left_out(field, side, values, codes)
-        if why:
-            reasons[field.name] = why
-            others.append(replace(field, role="ignored", reason=why))
-        else:
-            sides[side].append(replace(field, side=side))
-    findings = [
-        Finding(
-            rule="not-of-user-or-item",
-            severity="info",
-            title=f'"{name}" is left out: {why}',
-            evidence={"column": name},
-        )
-        for name, why in reasons.items()
-    ]
-    return Schema((*sides["user"], *sides["item"], *others)), known, findings
 
 
 def _values(table: Table, field: Field, rows: np.ndarray) -> np.ndarray:
@@ -240,3 +259,8 @@ def with_columns(table: Table, schema: Schema) -> tuple[Table, frozenset[str]]:
         for name in absent:
             data = data.append_column(name, pa.nulls(len(table), pa.string()))
     return replace(table, data=data), frozenset(lacking)
+
+
+def is_implicit(schema: Schema, recipe: Recipe) -> bool:
+    """Whether users are known by what they chose, not by what they said of it."""
+    return recipe.recommendation.feedback == "implicit" or not schema.targets

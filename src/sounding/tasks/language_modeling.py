@@ -22,6 +22,7 @@ from sounding.randomness import generator
 from sounding.recipe import DataRecipe, Recipe
 from sounding.tasks.build import arrange
 from sounding.tasks.continuation import continued
+from sounding.tasks.examples import Examples
 from sounding.tasks.task import Predictions, Task
 from sounding.tasks.token_windows import TokenWindows, stream_of
 
@@ -35,6 +36,22 @@ COLOURED = 1200
 """Tokens whose losses are shown one by one."""
 
 
+class Stretches(Examples):
+    """Documents are cut into stretches."""
+
+    def cuts(self, recipe: Recipe) -> bool:
+        """Always."""
+        return True
+
+    def cut(self, table: Table, recipe: Recipe, target: Any, held_out: Mapping[str, float] | None) -> Table:
+        """The stretches of all documents; see `passages.stretches`."""
+        return passages.stretches(table, recipe.data, held_out, recipe.seed)
+
+    def of_examples(self, data: DataRecipe, table: Table) -> DataRecipe:
+        """The column of stretches is a passage."""
+        return passages.of_stretches(data, table.columns[0])
+
+
 class LanguageModeling(Task):
     """The next token of a running text, from those before it.
 
@@ -44,6 +61,7 @@ class LanguageModeling(Task):
     """
 
     name: ClassVar[str] = "language-modeling"
+    from_source: ClassVar[Examples] = Stretches()
     needs_target: ClassVar[bool] = False
     answers: ClassVar[str] = "next_token"
     monitor: ClassVar[str] = "loss"
@@ -67,21 +85,6 @@ class LanguageModeling(Task):
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
         """The tokens are those of the column of text."""
         return cls(schema, recipe)
-
-    @classmethod
-    def cuts(cls, recipe: Recipe) -> bool:
-        """Documents are cut into stretches."""
-        return True
-
-    @classmethod
-    def cut(cls, table: Table, recipe: Recipe, target: Any, held_out: Mapping[str, float] | None) -> Table:
-        """The stretches of all documents; see `passages.stretches`."""
-        return passages.stretches(table, recipe.data, held_out, recipe.seed)
-
-    @classmethod
-    def of_examples(cls, data: DataRecipe, table: Table) -> DataRecipe:
-        """The column of stretches is a passage."""
-        return passages.of_stretches(data, table.columns[0])
 
     def batches(self, inputs: tuple[Tensor, ...], goals: Tensor, weight: Tensor | None, **options: Any) -> Batches:
         """Windows of the rows as one stream.

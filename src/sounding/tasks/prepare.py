@@ -37,6 +37,7 @@ from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network,
 from sounding.tasks.beginning import Beginning
 from sounding.tasks.carrying import EarlierRun
 from sounding.tasks.drawing import evenly
+from sounding.tasks.examples import Examples
 from sounding.tasks.pretrained import Encoder
 from sounding.training import build_optimizer, build_schedule
 
@@ -92,7 +93,7 @@ class Prepared:
 
     def inputs_of(self, rows: np.ndarray) -> tuple[Tensor, ...]:
         """What a batch of some rows is made of: mostly their encoded columns."""
-        return self.task.inputs_of(() if self.task.ordered else self.inputs, rows)
+        return self.task.inputs_of(() if self.task.from_source.ordered else self.inputs, rows)
 
     def network(self) -> nn.Module:
         """The untrained network; its first weights are a function of the seed, but for those trained before."""
@@ -140,7 +141,7 @@ class Prepared:
             transform=(self.task.transform(self.recipe.seed) or self._augmentation()) if training else None,
             workers=self.recipe.training.workers if training else 0,
             lengths=lengths,
-            trim=self.task.trim if lengths is not None or self.task.ordered else None,
+            trim=self.task.trim if lengths is not None or self.task.from_source.ordered else None,
         )
 
     def _stored_batches(self) -> StoredBatches:
@@ -213,21 +214,21 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     asked = Recipe().with_settings(settings)  # a mistyped key stops here, before anything is read
     asked = Recipe().with_settings({**before_reading(asked.task), **settings})
     needed = asks_for_target(asked.task)
-    kind = TASKS.get(asked.task, Task)
-    asked = kind.settled(asked)
+    examples = TASKS.get(asked.task, Task).from_source
+    asked = examples.settled(asked)
     beginning = _beginning(asked, kept)
     tests = asked.test or test
     tests = None if isinstance(tests, str) and not tests else tests
-    table, drawn = _opened(source, asked, kind)
-    target = kind.targets_of(table, asked.target or list(table.target), asked)
-    if kind.cuts(asked):
+    table, drawn = _opened(source, asked, examples)
+    target = examples.targets_of(table, asked.target or list(table.target), asked)
+    if examples.cuts(asked):
         if asked.data.window:
             asked.data.stride = asked.data.stride or usual_stride(len(table), asked.data.window)
         held_out = {"test": asked.data.test if tests is None else 0.0, "validation": asked.data.validation}
-        table = kind.cut(table, asked, target, held_out)
+        table = examples.cut(table, asked, target, held_out)
     if tests is not None:
         rows = read_source(tests, asked.data)
-        table = table.with_part("test", kind.cut(rows, asked, target, None) if kind.cuts(asked) else rows)
+        table = table.with_part("test", examples.cut(rows, asked, target, None) if examples.cuts(asked) else rows)
     if needed and not target:
         without = [name for name, task in TASKS.items() if not task.needs_target]
         raise DataError(
@@ -236,19 +237,21 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             + (f"; or a --task that needs none: {', '.join(without)}" if without else ""),
             file=table.name,
         )
-    table = kind.gathered(table, asked)
+    table = examples.gathered(table, asked)
     table, unlabelled = drop_unlabelled(table, target, asked.data)
 
-    data = kind.reads(table, target, kind.of_examples(asked.data, table) if kind.cuts(asked) else asked.data)
+    data = examples.reads(
+        table, target, examples.of_examples(asked.data, table) if examples.cuts(asked) else asked.data
+    )
     schema = Schema.infer(table, data, target, asked.task)
-    split, how_split = whole(table) if kind.ordered else make_split(table, schema, data, asked.seed)
+    split, how_split = whole(table) if examples.ordered else make_split(table, schema, data, asked.seed)
     drawn_split = split
-    split, follows, why_narrowed = kind.narrowed(table, schema, split, asked)
+    split, follows, why_narrowed = examples.narrowed(table, schema, split, asked)
     schema, left_out = identifiers(table, schema, split.train, data, drawn.rows if drawn else len(table))
-    schema, own, rearranged = kind.arranged(table, schema, split.train, asked)
+    schema, own, rearranged = examples.arranged(table, schema, split.train, asked)
     known = own if beginning is None else {**own, **beginning.known(schema, table, split.train, data)}
-    labelled = split.train if needed or kind.learns_target or kind.ordered else np.arange(len(table))
-    schema, oddities = schema.fit(table, split.train, data, known, labelled, inputs_needed=not kind.ordered)
+    labelled = split.train if needed or examples.learns_target or examples.ordered else np.arange(len(table))
+    schema, oddities = schema.fit(table, split.train, data, known, labelled, inputs_needed=not examples.ordered)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
     blocks = TASKS[task_name].blocks_of(schema, asked.with_settings(follows))
@@ -293,7 +296,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
             *rearranged,
             *encoded.findings,
             *task.noticed(),
-            *([] if kind.ordered else run_checks(table, checked, split, encoded)),
+            *([] if examples.ordered else run_checks(table, checked, split, encoded)),
             *([] if drawn is None else drawn.findings(len(stored["target"]), schema, split)),
         ],
         stored=stored,
@@ -340,9 +343,9 @@ def _begun(
     )
 
 
-def _opened(source: object, asked: Recipe, kind: type[Task]) -> tuple[Table, Sample | None]:
+def _opened(source: object, asked: Recipe, examples: Examples) -> tuple[Table, Sample | None]:
     """All rows of a source, or some of them where it does not fit into memory."""
-    whole_only = kind.cuts(asked) or kind.ordered
+    whole_only = examples.cuts(asked) or examples.ordered
     opened = read_source(source, asked.data) if whole_only else open_source(source, asked.data)
     if isinstance(opened, Table):
         return opened, None

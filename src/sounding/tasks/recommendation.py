@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from sounding.data.schema import Schema
-from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.errors import DataError
 from sounding.finding import Finding
-from sounding.kinds import Category, Encoded, Kind
+from sounding.kinds import Category, Encoded
 from sounding.recipe import Recipe, RecommendationRecipe
 from sounding.tasks import interactions
 from sounding.tasks.build import SIDES
+from sounding.tasks.examples import Examples
 from sounding.tasks.ranking import Recommender
 from sounding.tasks.task import Predictions, Task
 
@@ -49,8 +49,8 @@ class Recommendation(Task):
     """
 
     name: ClassVar[str] = "recommendation"
+    from_source: ClassVar[Examples] = interactions.Interactions()
     needs_target: ClassVar[bool] = False
-    learns_target: ClassVar[bool] = True
     answers: ClassVar[str] = "scores"
     outputs = 1
     ranks: ClassVar[bool]
@@ -69,36 +69,6 @@ class Recommendation(Task):
         self.asked_for: list[str] | None = None
 
     @classmethod
-    def settled(cls, asked: Recipe) -> Recipe:
-        """See `interactions.settled`."""
-        return interactions.settled(asked)
-
-    @classmethod
-    def gathered(cls, table: Table, asked: Recipe) -> Table:
-        """See `interactions.gathered`."""
-        return interactions.gathered(table, asked)
-
-    @classmethod
-    def arranged(
-        cls, table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
-    ) -> tuple[Schema, dict[str, Kind], list[Finding]]:
-        """See `interactions.arranged`."""
-        return interactions.arranged(table, schema, rows, asked)
-
-    @classmethod
-    def narrowed(
-        cls, table: Table, schema: Schema, split: Split, recipe: Recipe
-    ) -> tuple[Split, dict[str, Any], list[str]]:
-        """By the last interactions of users, where that is asked for; no part repeats what an earlier one holds."""
-        why = []
-        if recipe.recommendation.split == "last":
-            split, told = interactions.last_of_each(table, schema, split, recipe)
-            why.append(told)
-        split, told_more = interactions.without_repeats(table, schema, split, recipe)
-        feedback = "implicit" if is_implicit(schema, recipe) else "explicit"
-        return split, {"recommendation.feedback": feedback}, [*why, *told_more]
-
-    @classmethod
     def claims(cls, schema: Schema) -> str | None:
         """Whatever has users and items."""
         return "users are to be recommended items"
@@ -108,7 +78,7 @@ class Recommendation(Task):
         """The one for ratings where a target is named, or the one for choices: see `recommendation.feedback`."""
         from sounding.tasks.feedback import Choices, Ratings  # subclasses of this
 
-        kind = Choices if is_implicit(schema, recipe) else Ratings
+        kind = Choices if interactions.is_implicit(schema, recipe) else Ratings
         return cast("Self", kind(schema, recipe.recommendation))
 
     def reading(self, table: Table, encoded: Encoded) -> Self:
@@ -308,11 +278,6 @@ class Recommendation(Task):
                 for name, score, met in zip(names(items), scores, np.isin(items, then), strict=True)
             ],
         }
-
-
-def is_implicit(schema: Schema, recipe: Recipe) -> bool:
-    """Whether users are known by what they chose, not by what they said of it."""
-    return recipe.recommendation.feedback == "implicit" or not schema.targets
 
 
 def _nothing(schema: Schema, side: str) -> tuple[Tensor, Tensor]:

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from sounding.batches import Batch, Batches, Transform
-from sounding.data import windows
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.errors import UserError
 from sounding.finding import Finding
-from sounding.kinds import SILENCE, Block, Encoded, Kind
-from sounding.recipe import DataRecipe, Recipe, TrainingRecipe
+from sounding.kinds import SILENCE, Block, Encoded
+from sounding.recipe import Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
+from sounding.tasks.examples import Examples
 from sounding.training import Player
 from sounding.training.outputs import Outputs, joined, mapped
 
@@ -62,16 +62,13 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    ordered: ClassVar[bool] = False
-    """Whether rows follow each other in time, and an example is a row with those before and after it: then all are
-    held, what is named as the target is learned, and there may be no other columns."""
+    from_source: ClassVar[Examples] = Examples()
+    """How a source becomes examples."""
     needs_target: ClassVar[bool] = True
     """Whether there is a column to predict. Where not, one that is named is still no input: it can colour a map,
     measure, or be a condition."""
     gives_back: ClassVar[bool] = False
     """Whether the network is to give back its inputs, as they are augmented: then `goals` are made of these alone."""
-    learns_target: ClassVar[bool] = False
-    """Whether it learns from a target that it does not need, where one is named."""
     answers: ClassVar[str | tuple[str, ...]] = "logits"
     """What its networks give; see `networks.Family`. Of several, the first is the usual one."""
     monitor: ClassVar[str]
@@ -97,16 +94,6 @@ class Task(ABC):
     @abstractmethod
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
         """The task for a fitted schema, ready to predict and to measure."""
-
-    @classmethod
-    def targets_of(cls, table: Table, named: Sequence[str], recipe: Recipe) -> list[str]:
-        """The target columns, from what is named as such: mostly that."""
-        return list(named)
-
-    @classmethod
-    def reads(cls, table: Table, target: Sequence[str], data: DataRecipe) -> DataRecipe:
-        """Settings by which columns are recognised: mostly as they are."""
-        return data
 
     @classmethod
     def blocks_of(cls, schema: Schema, recipe: Recipe) -> list[Block]:
@@ -137,56 +124,6 @@ class Task(ABC):
     def measurable(self) -> np.ndarray | None:
         """The rows of the table that is read on which predictions can be measured; none for all."""
         return None
-
-    @classmethod
-    def settled(cls, asked: Recipe) -> Recipe:
-        """What is asked, and what follows from the task before the data are looked at.
-
-        Raises:
-            RecipeError: for settings that the task needs and that are not there.
-        """
-        return asked
-
-    @classmethod
-    def gathered(cls, table: Table, asked: Recipe) -> Table:
-        """A table, with what further sources say of its rows."""
-        return table
-
-    @classmethod
-    def arranged(
-        cls, table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
-    ) -> tuple[Schema, dict[str, Kind], list[Finding]]:
-        """The columns as the task takes them, by the training rows; what of them is fitted already; what is odd."""
-        return schema, {}, []
-
-    @classmethod
-    def narrowed(
-        cls, table: Table, schema: Schema, split: Split, recipe: Recipe
-    ) -> tuple[Split, dict[str, Any], list[str]]:
-        """The rows to learn from, to choose by and to measure on; settings that follow; and why, a line each.
-
-        schema: not fitted yet.
-        """
-        return split, {}, []
-
-    @classmethod
-    def cuts(cls, recipe: Recipe) -> bool:
-        """Whether the rows of a source are no examples yet, so that all of them are read and cut."""
-        return recipe.data.window > 0
-
-    @classmethod
-    def cut(cls, table: Table, recipe: Recipe, target: Sequence[str], held_out: Mapping[str, float] | None) -> Table:
-        """The examples of a source that is cut: the windows of a long table.
-
-        held_out: part of the split to its fraction, for tasks that divide what they cut; none where all rows are one
-                  part, as in a prediction.
-        """
-        return windows.cut(table, recipe.data, target)
-
-    @classmethod
-    def of_examples(cls, data: DataRecipe, table: Table) -> DataRecipe:
-        """Settings for the table of what was cut, from those for the source."""
-        return windows.of_windows(data)
 
     def batches(self, inputs: tuple[Tensor, ...], goals: Tensor, weight: Tensor | None, **options: Any) -> Batches:
         """Batches of some rows; options are those of `Batches`."""
@@ -263,7 +200,7 @@ class Task(ABC):
     def trim(self, batch: Batch) -> Batch:
         """A batch without what is padding at the end of each of its rows, or with what is looked up for them.
 
-        Only where there are `lengths`, or rows are `ordered`.
+        Only where there are `lengths`, or examples are `ordered`.
         """
         return batch
 

@@ -22,6 +22,7 @@ from sounding.kinds.text import cut_findings
 from sounding.networks.decoding import Writer, beam_search, greedy
 from sounding.recipe import DataRecipe, Recipe
 from sounding.tasks.drawing import evenly
+from sounding.tasks.examples import Examples
 from sounding.tasks.task import Predictions, Task, weighted_mean
 from sounding.tasks.text_metrics import ORDER, character_counts, chrf, text_metrics
 
@@ -29,6 +30,26 @@ MOST_TEXTS, MOST_MAPS = 12, 4
 """Examples on the page, and maps of where the network looked for some of them."""
 LONGEST_MAPPED = 32
 """Subwords of a text that is mapped."""
+
+
+class Texts(Examples):
+    """Columns of strings are texts, cut into subwords of one vocabulary."""
+
+    def reads(self, table: Table, target: Sequence[str], data: DataRecipe) -> DataRecipe:
+        """Every column of strings is a text, be it as short as a word."""
+        roles = {*target, *data.ignore, *table.aside, data.weight, data.group, data.time}
+        texts = [name for name in table.columns if name not in roles and table.column(name, data).is_text]
+        return replace(data, kinds={**dict.fromkeys(texts, "text"), **data.kinds})
+
+    def arranged(
+        self, table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
+    ) -> tuple[Schema, dict[str, Kind], list[Finding]]:
+        """One vocabulary of subwords for source and target."""
+        fields = [field for field in (*schema.inputs, *schema.targets) if field.kind == "text"]
+        columns = [field.column(table) for field in fields]
+        length = asked.data.text_length
+        shared = BytePairs.shared_by(columns, rows, subwords=asked.translation.subwords, length=length)
+        return schema, dict.fromkeys((field.name for field in fields), shared), []
 
 
 class Translation(Task):
@@ -40,6 +61,7 @@ class Translation(Task):
     """
 
     name: ClassVar[str] = "translation"
+    from_source: ClassVar[Examples] = Texts()
     answers: ClassVar[str | tuple[str, ...]] = "next_codes"
     monitor: ClassVar[str] = "loss"
     watched: ClassVar[tuple[str, ...]] = ()
@@ -68,24 +90,6 @@ class Translation(Task):
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
         """As many outputs as there are codes."""
         return cls(schema, recipe)
-
-    @classmethod
-    def reads(cls, table: Table, target: Sequence[str], data: DataRecipe) -> DataRecipe:
-        """Every column of strings is a text, be it as short as a word."""
-        roles = {*target, *data.ignore, *table.aside, data.weight, data.group, data.time}
-        texts = [name for name in table.columns if name not in roles and table.column(name, data).is_text]
-        return replace(data, kinds={**dict.fromkeys(texts, "text"), **data.kinds})
-
-    @classmethod
-    def arranged(
-        cls, table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
-    ) -> tuple[Schema, dict[str, Kind], list[Finding]]:
-        """One vocabulary of subwords for source and target."""
-        fields = [field for field in (*schema.inputs, *schema.targets) if field.kind == "text"]
-        columns = [field.column(table) for field in fields]
-        length = asked.data.text_length
-        shared = BytePairs.shared_by(columns, rows, subwords=asked.translation.subwords, length=length)
-        return schema, dict.fromkeys((field.name for field in fields), shared), []
 
     def reading(self, table: Table, encoded: Encoded) -> Self:
         """With a finding where texts to be written are longer than what is learned of them."""
