@@ -87,6 +87,58 @@ def test_what_is_not_finite_or_not_there_is_none_in_strict_json():
     assert layer["update"][1] is None
 
 
+class Reader(nn.Module):
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.first, self.embedding = first, nn.Embedding(5, 4)
+        self.cell, self.head = nn.GRU(4, 8, batch_first=first), nn.Linear(8, 3)
+
+    def forward(self, tokens: torch.Tensor, leaves: list[torch.Tensor] | None = None) -> torch.Tensor:
+        words = self.embedding(tokens)
+        if leaves is not None:
+            words = words.detach().requires_grad_()
+            leaves.append(words)
+        states = self.cell(words if self.first else words.transpose(0, 1))[0]
+        return self.head(states[:, -1] if self.first else states[-1])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_gradient_over_time_is_that_of_each_step_before_and_after(first):
+    torch.manual_seed(0)
+    model, tokens, y = Reader(first), torch.randint(5, (16, 12)), torch.arange(16) % 3
+
+    def over_time():
+        leaves: list[torch.Tensor] = []
+        loss = F.cross_entropy(model(tokens, leaves), y)
+        (gradient,) = torch.autograd.grad(loss, leaves)
+        return gradient.norm(dim=2).mean(0).tolist()
+
+    expected = {"start": over_time()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(8):
+            optimizer.zero_grad()
+            F.cross_entropy(model(tokens), y).backward()
+            optimizer.step()
+    expected["end"] = over_time()
+    found = w.flow()["players"]["model"]["over_time"]
+    assert list(found) == ["start", "end"]
+    for name, norms in found.items():
+        assert norms == pytest.approx(expected[name], rel=1e-4)
+    assert found["start"] != pytest.approx(found["end"], rel=0.01)
+
+
+def test_a_network_without_recurrence_has_no_gradient_over_time():
+    model, (x, y) = perceptron(8, 16, 3), blobs(32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(5):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    assert w.flow()["players"]["model"]["over_time"] == {}
+
+
 def test_the_rows_of_a_deep_network_are_few_and_hold_all_of_its_gradient():
     torch.manual_seed(0)
     model, (x, y) = perceptron(*[8] * 100, 3), blobs(32)

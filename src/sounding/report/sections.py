@@ -315,18 +315,21 @@ def _maps(player: Results) -> list[Values]:
     """The pictures of one player; those without a value are left out."""
     steps = player.get("steps") or []
     of_layers, of_activations = player.get("layers") or [], player.get("activations") or []
+    over_time = _of(player, "over_time")
 
     def share(value: Any) -> str:
         return words.percent(value, 0)
 
-    def drawn(title: str, note: str, rows: Sequence[tuple[str, Any]], **options: Any) -> Values | None:
+    def drawn(
+        title: str, note: str, rows: Sequence[tuple[str, Any]], columns: Sequence[Any] = steps, **options: Any
+    ) -> Values | None:
         present = [(name, values) for name, values in rows if any(map(words.is_number, values or []))]
         if not present:
             return None
         return {
             "title": title,
             "note": note,
-            "chart": figures.time_map(title, present, steps, x_label="step", **options),
+            "chart": figures.time_map(title, present, columns, **{"x_label": "step", **options}),
         }
 
     def named(key: str) -> list[tuple[str, Any]]:
@@ -369,6 +372,15 @@ def _maps(player: Results) -> list[Values]:
             after("saturated", {"tanh", "sigmoid"}),
             show=share,
             class_="miss",
+        ),
+        drawn(
+            "Gradient over time",
+            "The norm for each step of a sequence that goes into the first recurrent layer, by the weights before and "
+            "after training. Steps without a gradient are never tied to the answer.",
+            [(f"at the {name}", norms) for name, norms in over_time.items()],
+            range(1, 1 + max(map(len, over_time.values()), default=0)),
+            x_label="step of the sequence",
+            logarithmic=True,
         ),
     ]
     return [one for one in maps if one]

@@ -20,6 +20,7 @@ def flow_of(seen: Seen) -> dict[str, Any]:
              pass, and (S,) `update` norms relative to the weights';
              `activations`: the `layer` before, the `kind`, and the (S,) fractions of `zeros`, of `saturated` entries
              and of `dead` units, zero for every example of the step. Of several in one row it is the worst;
+             `over_time`, for a recurrent network: (T,) gradient norms by step of a sequence, at `start` and `end`;
              `modules`, how many modules with parameters the rows of `layers` stand for.
              None stands where there was no such number, or none that is finite.
     """
@@ -39,6 +40,7 @@ def flow_of(seen: Seen) -> dict[str, Any]:
             for row in dict.fromkeys(rows.values())
         ],
         "activations": _activations(seen),
+        "over_time": seen.over_time,
     }
 
 

@@ -171,6 +171,9 @@ class Seen:
     """Modules with parameters of their own that took part in a training step."""
     lost: Lost | None = None
     """Set when the loss was not finite for the first time."""
+    over_time: dict[str, list[float]] = field(default_factory=dict)
+    """Of a recurrent network, when training is over: how much of the gradient each step of a sequence gets, by the
+    weights of the `start` and of the `end`."""
     ended: bool = False
     """Whether training is over."""
     others: list[Seen] = field(default_factory=list)

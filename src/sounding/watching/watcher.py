@@ -21,6 +21,7 @@ from sounding.watching import probes
 from sounding.watching.experiments import Laboratory, apart
 from sounding.watching.flow import flow_of
 from sounding.watching.graph import Graph, named_parameters
+from sounding.watching.over_time import over_time
 from sounding.watching.rule import Rule
 from sounding.watching.rules import RULES, in_order
 from sounding.watching.seen import KEPT_BYTES, Lost, Seen, Step, Validation
@@ -222,6 +223,7 @@ class Watch:
             seen.graph = None
             if kind is None:
                 seen.ended = True
+                seen.over_time = over_time(seen)
                 self._judge(seen)
         if self._say is not None:
             self._say(self.summary())
