@@ -18,6 +18,7 @@ from sounding.finding import Finding, Remedy
 from sounding.kinds import (
     KINDS,
     Block,
+    Boxes,
     BytePairs,
     Category,
     Characters,
@@ -232,7 +233,7 @@ class Schema:
         return Encoded(blocks, tuple(findings))
 
     def encode_targets(self, table: Table) -> dict[str, np.ndarray]:
-        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, or texts.
+        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, texts, or boxes.
 
         Raises:
             DataError: naming the first missing, infinite or unknown value of each target.
@@ -389,10 +390,11 @@ _TARGETS = {
 """What a target is, by the name of the task."""
 
 
-_FITTED_TARGETS: dict[str, type[Number | Category | Characters]] = {
+_FITTED_TARGETS: dict[str, type[Number | Category | Characters | Boxes]] = {
     "number": Number,
     "category": Category,
     "text": Characters,
+    "boxes": Boxes,
 }
 """What learns the values of a target, by its kind."""
 
@@ -400,6 +402,8 @@ _FITTED_TARGETS: dict[str, type[Number | Category | Characters]] = {
 def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str]:
     """Whether a target is a number, a category or a text, and why."""
     if not column.is_word:
+        if boxes := Boxes.recognise(column):
+            return Boxes.name, boxes.reason
         raise column.error(
             f"cells of type {column.cells.type} cannot be predicted",
             "name a column of numbers or words as the target",
@@ -496,8 +500,8 @@ def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) 
     )
 
 
-def _target(field: Field) -> Number | Category | Characters | BytePairs:
-    if not isinstance(field.fitted, Number | Category | Characters | BytePairs):
+def _target(field: Field) -> Number | Category | Characters | BytePairs | Boxes:
+    if not isinstance(field.fitted, Number | Category | Characters | BytePairs | Boxes):
         raise ValueError(f"target {field.name!r} is not fitted; call schema.fit first")
     return field.fitted
 

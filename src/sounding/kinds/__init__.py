@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sounding.kinds.audio import Audio
+from sounding.kinds.boxes import Boxes
 from sounding.kinds.byte_pairs import BytePairs
 from sounding.kinds.category import Category
 from sounding.kinds.characters import Characters
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Kind]] = {
     "date": Date,
     "series": Series,
     "passage": Passage,
+    "boxes": Boxes,
 }
 """Every kind by the name that recipes and schemas use."""
 
@@ -72,6 +74,7 @@ __all__ = [
     "SILENCE",
     "Audio",
     "Block",
+    "Boxes",
     "BytePairs",
     "Category",
     "Characters",

@@ -116,7 +116,7 @@ class Image(Kind):
         seen = column.take(rows)
         try:
             sizes, grey = _shapes(column, rows)
-            height, width, why = _size(sizes, settings.picture_size)
+            height, width, why = _size(sizes, settings.picture_size, settings.picture_longest)
             kind = cls(1 if grey else 3, height, width, (), ())
             some = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(np.int64)
             pixels, _ = kind.encode(seen.take(some))
@@ -208,6 +208,16 @@ def _arrays(column: Column) -> np.ndarray | None:
         row = int(np.argmax(~np.asarray(pc.is_valid(cells.storage))))
         raise column.error(f"{cells.null_count} rows have no picture", "leave these rows out", row=row)
     return np.asarray(cells.to_numpy_ndarray())
+
+
+def original_sizes(column: Column) -> np.ndarray:
+    """(N, 2) int64: height and width of each picture as it is stored, the right way up; nothing is decoded.
+
+    Raises:
+        DataError: naming every picture that cannot be opened.
+    """
+    sizes, _ = _shapes(column, np.arange(len(column)))
+    return np.broadcast_to(np.array(sizes, dtype=np.int64).reshape(-1, 2), (len(column), 2))
 
 
 def _shapes(column: Column, rows: np.ndarray) -> tuple[list[tuple[int, int]], bool]:
@@ -319,18 +329,22 @@ def _from_array(array: np.ndarray) -> Pillow.Image:
     return _opaque(Pillow.fromarray(array[..., 0] if channels == 1 else array))
 
 
-def _size(sizes: list[tuple[int, int]], asked: int) -> tuple[int, int, str]:
-    """Height and width to use, and why when pictures are resized."""
+def _size(sizes: list[tuple[int, int]], asked: int, longest: int) -> tuple[int, int, str]:
+    """Height and width to use, and why when pictures are resized.
+
+    asked, longest: `data.picture_size` and `data.picture_longest`.
+    """
     if asked:
         different = any(size != (asked, asked) for size in sizes)
         return asked, asked, "data.picture_size says so" if different else ""
     (height, width), several = sizes[0], len(set(sizes)) > 1
-    if not several and max(height, width) <= LARGEST_SIDE:
+    if not several and max(height, width) <= (longest or LARGEST_SIDE):
         return height, width, ""
     height, width = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
-    shrink = min(1.0, USUAL_SIDE / max(height, width))
+    most = longest or USUAL_SIDE
+    shrink = min(1.0, most / max(height, width))
     why = f"{len(set(sizes))} sizes, of which this is the median" if several else f"pictures of {width} x {height}"
-    limit = f", at most {USUAL_SIDE} a side" if shrink < 1 else ""
+    limit = f", at most {most} a side" if shrink < 1 else ""
     return max(1, round(height * shrink)), max(1, round(width * shrink)), why + limit
 
 

@@ -31,6 +31,7 @@ from sounding.networks.bag import BagOfPhrases
 from sounding.networks.composite import CompositeNetwork
 from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
 from sounding.networks.denoiser import MeanOverStrengths, TableDenoiser
+from sounding.networks.detector import Detections, Detector
 from sounding.networks.feedforward import FeedForward, PictureFeedForward
 from sounding.networks.forecasting import (
     Forecaster,
@@ -79,6 +80,8 @@ __all__ = [
     "BagOfPhrases",
     "CompositeNetwork",
     "ConvolutionalNetwork",
+    "Detections",
+    "Detector",
     "Family",
     "FeedForward",
     "Forecaster",
@@ -198,6 +201,7 @@ class Family:
         next_codes      (B, T, out_features): what comes next at each place of a second text; it is called with the
                         codes of the first and those that were written before each place, and can write by itself: see
                         `decoding.Writer`
+        detections      `Detections`: at every place of its maps the logits of `out_features` classes, and a box
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
@@ -215,6 +219,7 @@ class Family:
         "next_token",
         "scores",
         "next_codes",
+        "detections",
     ] = "logits"
 
     @property
@@ -239,6 +244,7 @@ NETWORKS: dict[str, Family] = {
     "resnet18": Family(resnet18, "pictures"),
     "resnet34": Family(resnet34, "pictures"),
     "resnet50": Family(resnet50, "pictures"),
+    "detector": Family(Detector, "pictures", "detections"),
     "series_convolution": Family(SeriesConvolution, "series"),
     "series_recurrent": Family(SeriesRecurrent, "series"),
     "series_transformer": Family(SeriesTransformer, "series"),

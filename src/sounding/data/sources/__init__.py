@@ -24,6 +24,7 @@ from sounding.data.sources import (
     records,
     text,
     ts,
+    voc,
 )
 from sounding.data.sources._files import existing
 from sounding.data.stream import Stream, in_memory
@@ -59,6 +60,7 @@ SOURCES: tuple[Source, ...] = (
     jsonl,
     ts,
     idx,
+    voc,
     image_folder,
     audio_folder,
     parallel,
