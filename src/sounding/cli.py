@@ -101,7 +101,7 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from sounding.run import load, write_samples, write_table
+    from sounding.run import load, write_files, write_samples, write_table
 
     if sum(one is not None for one in (options.source, options.count, options.prompt)) != 1:
         raise UserError(
@@ -123,12 +123,18 @@ def _predict(options: argparse.Namespace) -> None:
         if options.out and not options.quiet:
             print(f"{len(samples)} samples: {options.out}", file=sys.stderr)
         return
-    predictions, findings = load(options.run).predict_table(options.source)
+    run = load(options.run)
+    if options.out and not Path(options.out).suffix:
+        files, findings = run.predict_files(options.source)
+        count = write_files(files, options.out)
+    else:
+        predictions, findings = run.predict_table(options.source)
+        write_table(predictions, options.out)
+        count = len(predictions)
     for finding in findings:
         print(printable(f"{finding.severity}: {finding.title}"), file=sys.stderr)
-    write_table(predictions, options.out)
     if options.out and not options.quiet:
-        print(f"{len(predictions)} predictions: {options.out}", file=sys.stderr)
+        print(f"{count} predictions: {options.out}", file=sys.stderr)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -312,7 +318,9 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, "predictions for new rows, or samples, as CSV or Parquet")
     predict.add_argument("run", metavar="RUN")
     predict.add_argument("source", metavar="SOURCE", nargs="?")
-    predict.add_argument("--out", metavar="FILE", help=".csv or .parquet (default: CSV on standard output)")
+    predict.add_argument(
+        "--out", metavar="FILE", help=".csv or .parquet (default: CSV on standard output); a folder for masks"
+    )
     predict.add_argument(
         "--count",
         metavar="N",

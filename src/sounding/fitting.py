@@ -266,6 +266,7 @@ def _trainer(
         seed=recipe.seed,
         # the loss is measured anyway, without holding the outputs of all rows
         metrics=None if {task.monitor, *task.watched} == {"loss"} else task.validation_metrics,
+        compact=task.compact,
         monitor=task.monitor,
         checkpoints=folder / "checkpoints",
         **options,

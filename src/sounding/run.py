@@ -157,6 +157,19 @@ class Run:
             columns = task.to_point_columns(predictions, first, int(first[-1]) + self.recipe.data.window)
         return pa.table(columns), findings
 
+    def predict_files(self, source: object) -> tuple[Iterator[tuple[str, bytes]], Sequence[Finding]]:
+        """A name and a content for each row, for tasks whose answers are files, and what was odd about the rows.
+
+        Raises:
+            RecipeError: if the answers are no files.
+        """
+        table = self._read(source)
+        predictions, findings, task = self._predictions(table)
+        files = task.to_files(predictions, table)
+        if files is None:
+            raise RecipeError("the predictions are a table", "give --out a .csv or a .parquet file")
+        return files, findings
+
     def sample(self, count: int, *, seed: int = 0, label: str | None = None) -> Samples:
         """So many new examples from a model that makes some up; the same seed gives the same, and the first of more.
 
@@ -186,15 +199,6 @@ class Run:
     def generate(self, prompt: str = "", *, seed: int = 0, **how: Any) -> str:
         """The prompt and what a language model writes behind it, as one text; see `write`."""
         return prompt + "".join(self.write(prompt, seed=seed, **how))
-
-    def count(self, source: object) -> pa.Table:
-        """How many things of each class are in pictures: a row for each of both, with an interval of the true count.
-
-        Raises:
-            UserError: if the model finds no things in pictures.
-        """
-        predictions, _, task = self._predictions(self._read(source))
-        return pa.table(task.counted(predictions))
 
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""
@@ -290,16 +294,34 @@ def write_samples(run: Run, samples: Samples, path: str | None) -> None:
     if samples.made.ndim != 4 or path is None or Path(path).suffix:
         write_table(pa.table(columns_of(run.schema, samples)), path)
         return
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise RecipeError("this folder is not empty", "give another --out", file=folder)
+    folder = _empty(path)
     names = [quote(label, safe=" ") for label in samples.labels(run.schema)]
     for number, picture in enumerate(samples.made):
         place = folder / names[number].replace(".", "%2E") if names else folder
         place.mkdir(exist_ok=True)
         pixels = picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
         Picture.fromarray(pixels).save(place / f"{number:05d}.png")
+
+
+def write_files(files: Iterator[tuple[str, bytes]], path: str) -> int:
+    """Write files into a folder that is empty or new, and count them.
+
+    Raises:
+        RecipeError: if there is something in the folder.
+    """
+    folder, count = _empty(path), 0
+    for name, content in files:
+        (folder / name).write_bytes(content)
+        count += 1
+    return count
+
+
+def _empty(path: str) -> Path:
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise RecipeError("this folder is not empty", "give another --out", file=folder)
+    return folder
 
 
 def environment(fingerprint: str) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def test_files_can_be_lifted_out() -> None:
         ]
         beside = {
             "tabular": {"feedforward"},
+            "unet": {"residual"},
+            "encoder_decoder": {"residual", "unet"},
             "autoencoder": {"feedforward", "tabular"},
             "series_autoencoder": {"autoencoder"},
             "series_readers": {"recurrent", "transformer"},

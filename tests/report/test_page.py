@@ -65,7 +65,7 @@ def test_the_page_begins_with_the_verdict_and_its_number(tumours: Results, recip
         "recommended",
         "written",
         "translations",
-        "detections",
+        "segmented",
         "carried",
     )  # of other tasks, or of what was learned before
     assert page.ids() == [name for name in SECTIONS if name not in others]

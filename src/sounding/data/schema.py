@@ -18,13 +18,13 @@ from sounding.finding import Finding, Remedy
 from sounding.kinds import (
     KINDS,
     Block,
-    Boxes,
     BytePairs,
     Category,
     Characters,
     Column,
     Encoded,
     Kind,
+    Mask,
     Number,
     fitted_from_json,
     recognise,
@@ -233,7 +233,7 @@ class Schema:
         return Encoded(blocks, tuple(findings))
 
     def encode_targets(self, table: Table) -> dict[str, np.ndarray]:
-        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, texts, or boxes.
+        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, texts, or masks.
 
         Raises:
             DataError: naming the first missing, infinite or unknown value of each target.
@@ -386,34 +386,43 @@ _TARGETS = {
     "anomaly": "category",
     "transcription": "text",
     "translation": "text",
+    "segmentation": "mask",
 }
 """What a target is, by the name of the task."""
 
 
-_FITTED_TARGETS: dict[str, type[Number | Category | Characters | Boxes]] = {
+_FITTED_TARGETS: dict[str, type[Number | Category | Characters | Mask]] = {
     "number": Number,
     "category": Category,
     "text": Characters,
-    "boxes": Boxes,
+    "mask": Mask,
 }
 """What learns the values of a target, by its kind."""
+_AS_TARGET = {"image": "mask"}
+"""What a column is that is to be predicted, where it is something else as an input."""
 
 
 def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str]:
-    """Whether a target is a number, a category or a text, and why."""
+    """What a target is of the kinds that can be predicted, and why."""
+    wanted = asked or _TARGETS.get(task)
     if not column.is_word:
-        if boxes := Boxes.recognise(column):
-            return Boxes.name, boxes.reason
+        kind, reason = recognise(column)
+        kind = _AS_TARGET.get(kind, kind)
+        if kind in _FITTED_TARGETS and wanted in (None, kind):
+            return kind, reason
         raise column.error(
             f"cells of type {column.cells.type} cannot be predicted",
             "name a column of numbers or words as the target",
         )
     if asked is not None and asked not in _FITTED_TARGETS:
-        raise RecipeError(f'data.kinds.{column.name}: a target cannot be "{asked}"', "take number, category or text")
-    wanted = asked or _TARGETS.get(task)
+        raise RecipeError(
+            f'data.kinds.{column.name}: a target cannot be "{asked}"', f"take {', '.join(_FITTED_TARGETS)}"
+        )
     if wanted:
         return wanted, "as the settings say" if asked else f"the task is {task}"
     kind, reason = recognise(column)
+    if _AS_TARGET.get(kind, kind) != kind:
+        return _AS_TARGET[kind], reason
     if kind != "number":
         return "category", f"{len(column.frequencies[0])} labels"
     values = np.unique(column.numbers[column.present])
@@ -500,8 +509,8 @@ def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) 
     )
 
 
-def _target(field: Field) -> Number | Category | Characters | BytePairs | Boxes:
-    if not isinstance(field.fitted, Number | Category | Characters | BytePairs | Boxes):
+def _target(field: Field) -> Number | Category | Characters | BytePairs | Mask:
+    if not isinstance(field.fitted, Number | Category | Characters | BytePairs | Mask):
         raise ValueError(f"target {field.name!r} is not fitted; call schema.fit first")
     return field.fitted
 

@@ -290,9 +290,9 @@ def _is_moment(word: str) -> bool:
 
 
 def _labels(table: Table, schema: Schema, settings: DataRecipe, pool: np.ndarray) -> np.ndarray | None:
-    """(rows,) codes of the classes to keep in their shares, or none where targets are numbers or texts."""
+    """(rows,) codes of the classes to keep in their shares, or none where targets are no categories."""
     targets = schema.targets
-    if not targets or any(field.kind in ("number", "text") for field in targets):
+    if not targets or any(field.kind != "category" for field in targets):
         return None
     columns = [field.column(table) for field in targets]
     if any(pa.types.is_nested(column.cells.type) for column in columns):

@@ -33,8 +33,7 @@ class Table:
     """Rows and named columns.
 
     A cell is a number, a word, a text, a picture or a recording: a path (text), encoded bytes, a struct of both
-    (`{"bytes", "path"}`), or a fixed-shape tensor of uint8, (height, width) or (height, width, channels); or a list of
-    boxes in a picture, `{"label", "left", "top", "right", "bottom"}` each.
+    (`{"bytes", "path"}`), or a fixed-shape tensor of uint8, (height, width) or (height, width, channels).
     """
 
     data: pa.Table
@@ -47,10 +46,10 @@ class Table:
     """The split that the source brings, if any: `{"train": range(0, 60000), "test": range(60000, 70000)}`."""
     target: tuple[str, ...] = ()
     """The columns to predict, where the source knows (a folder of class folders, a catalogue set)."""
-    task: str = ""
-    """The name of the task that the rows are made for, where the source leaves no doubt of it."""
     aside: tuple[str, ...] = ()
     """Columns that are no inputs unless `data.keep` or another setting names them: they only describe the rows."""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By column what its values are called, where the source knows: `{"mask": {"0": "sky", "11": ""}}`."""
     notes: tuple[str, ...] = ()
     """What was recognised while reading, one line each: `separator ";", encoding UTF-8`."""
     findings: tuple[Finding, ...] = ()
@@ -76,7 +75,7 @@ class Table:
             raise DataError(f'there is no column "{name}"', nearest(name, self.columns), file=self.name)
         cells = _one_array(self.data.column(name))
         missing = frozenset(settings.missing_in.get(name, settings.missing))
-        return Column(name, cells, missing, self.root, self.where)
+        return Column(name, cells, missing, self.root, self.where, self.labels.get(name, {}))
 
     def where(self, row: int) -> tuple[str | None, int | None]:
         """File and line of a row; the line is none for formats without lines."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from sounding.kinds.audio import Audio
-from sounding.kinds.boxes import Boxes
 from sounding.kinds.byte_pairs import BytePairs
 from sounding.kinds.category import Category
 from sounding.kinds.characters import Characters
 from sounding.kinds.date import Date
 from sounding.kinds.image import Image
 from sounding.kinds.kind import SILENCE, Block, Column, Encoded, Form, Kind, Recognition
+from sounding.kinds.mask import Mask
 from sounding.kinds.number import Number
 from sounding.kinds.passage import Passage
 from sounding.kinds.series import Series
@@ -27,7 +27,7 @@ KINDS: dict[str, type[Kind]] = {
     "date": Date,
     "series": Series,
     "passage": Passage,
-    "boxes": Boxes,
+    "mask": Mask,
 }
 """Every kind by the name that recipes and schemas use."""
 
@@ -74,7 +74,6 @@ __all__ = [
     "SILENCE",
     "Audio",
     "Block",
-    "Boxes",
     "BytePairs",
     "Category",
     "Characters",
@@ -84,6 +83,7 @@ __all__ = [
     "Form",
     "Image",
     "Kind",
+    "Mask",
     "Number",
     "Passage",
     "Recognition",

@@ -115,8 +115,8 @@ class Image(Kind):
         """
         seen = column.take(rows)
         try:
-            sizes, grey = _shapes(column, rows)
-            height, width, why = _size(sizes, settings.picture_size, settings.picture_longest)
+            sizes, grey = shapes(column, rows)
+            height, width, why = size_for(sizes, settings.picture_size)
             kind = cls(1 if grey else 3, height, width, (), ())
             some = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(np.int64)
             pixels, _ = kind.encode(seen.take(some))
@@ -145,7 +145,7 @@ class Image(Kind):
             DataError: naming every picture that cannot be read, with its line.
         """
         pixels = np.empty((len(column), self.channels, self.height, self.width), dtype=np.uint8)
-        arrays = _arrays(column)
+        arrays = arrays_of(column)
         if arrays is not None:
             if arrays.ndim == 3:
                 arrays = arrays[..., None]
@@ -158,11 +158,11 @@ class Image(Kind):
         frames = np.ones(len(column), dtype=np.int64)
 
         def read(row: int, source: Path | bytes) -> None:
-            with _opened(source) as picture:
+            with opened(source) as picture:
                 frames[row] = _frames(picture)
                 pixels[row] = self._fitted(_upright(picture))
 
-        _for_each(column, read)
+        for_each_picture(column, read)
         return pixels, _frame_findings(column, frames)
 
     def _fitted(self, picture: Pillow.Image) -> np.ndarray:
@@ -199,7 +199,7 @@ class Image(Kind):
         return stamp(column)
 
 
-def _arrays(column: Column) -> np.ndarray | None:
+def arrays_of(column: Column) -> np.ndarray | None:
     """(N, height, width) or (N, height, width, channels) uint8, where the cells are arrays."""
     cells = column.plain
     if not isinstance(cells.type, pa.FixedShapeTensorType):
@@ -210,30 +210,30 @@ def _arrays(column: Column) -> np.ndarray | None:
     return np.asarray(cells.to_numpy_ndarray())
 
 
-def original_sizes(column: Column) -> np.ndarray:
-    """(N, 2) int64: height and width of each picture as it is stored, the right way up; nothing is decoded.
+def shapes_of(column: Column) -> list[tuple[int, int]]:
+    """Height and width of the picture of every row; nothing is decoded.
 
     Raises:
         DataError: naming every picture that cannot be opened.
     """
-    sizes, _ = _shapes(column, np.arange(len(column)))
-    return np.broadcast_to(np.array(sizes, dtype=np.int64).reshape(-1, 2), (len(column), 2))
+    sizes, _ = shapes(column, np.arange(len(column)))
+    return sizes * len(column) if arrays_of(column) is not None else sizes
 
 
-def _shapes(column: Column, rows: np.ndarray) -> tuple[list[tuple[int, int]], bool]:
+def shapes(column: Column, rows: np.ndarray) -> tuple[list[tuple[int, int]], bool]:
     """Height and width of the pictures in these rows, and whether all of them are grey; nothing is decoded.
 
     Raises:
         DataError: naming every picture that cannot be opened.
     """
-    arrays = _arrays(column)
+    arrays = arrays_of(column)
     if arrays is not None:
         return [arrays.shape[1:3]], arrays.ndim == 3 or arrays.shape[3] in (1, 2)
     sizes = np.zeros((len(rows), 2), dtype=np.int64)
     grey = np.ones(len(rows), dtype=bool)
 
     def read(row: int, source: Path | bytes) -> None:
-        with _opened(source) as picture:
+        with opened(source) as picture:
             width, height = picture.size
             # A TIFF gives its upright size, and a PNG that says nothing would be decoded by the question.
             told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
@@ -241,18 +241,18 @@ def _shapes(column: Column, rows: np.ndarray) -> tuple[list[tuple[int, int]], bo
                 width, height = height, width
             sizes[row], grey[row] = (height, width), picture.mode in GREY
 
-    _for_each(column.take(rows), read)
+    for_each_picture(column.take(rows), read)
     return [(int(height), int(width)) for height, width in sizes], bool(grey.all())
 
 
-def _for_each(column: Column, read: Callable[[int, Path | bytes], None]) -> None:
+def for_each_picture(column: Column, read: Callable[[int, Path | bytes], None], noun: str = "picture") -> None:
     """Call `read` with each row and its picture; see `for_each`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; too many pixels are refused
-        for_each(column, read, "picture", UNREADABLE)
+        for_each(column, read, noun, UNREADABLE)
 
 
-def _opened(source: Path | bytes) -> Pillow.Image:
+def opened(source: Path | bytes) -> Pillow.Image:
     """A picture whose header has been read and found acceptable; nothing is decoded yet."""
     acceptable(source, MOST_BYTES, "pictures")
     try:
@@ -329,22 +329,18 @@ def _from_array(array: np.ndarray) -> Pillow.Image:
     return _opaque(Pillow.fromarray(array[..., 0] if channels == 1 else array))
 
 
-def _size(sizes: list[tuple[int, int]], asked: int, longest: int) -> tuple[int, int, str]:
-    """Height and width to use, and why when pictures are resized.
-
-    asked, longest: `data.picture_size` and `data.picture_longest`.
-    """
+def size_for(sizes: list[tuple[int, int]], asked: int) -> tuple[int, int, str]:
+    """Height and width to use, and why when pictures are resized."""
     if asked:
         different = any(size != (asked, asked) for size in sizes)
         return asked, asked, "data.picture_size says so" if different else ""
     (height, width), several = sizes[0], len(set(sizes)) > 1
-    if not several and max(height, width) <= (longest or LARGEST_SIDE):
+    if not several and max(height, width) <= LARGEST_SIDE:
         return height, width, ""
     height, width = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
-    most = longest or USUAL_SIDE
-    shrink = min(1.0, most / max(height, width))
+    shrink = min(1.0, USUAL_SIDE / max(height, width))
     why = f"{len(set(sizes))} sizes, of which this is the median" if several else f"pictures of {width} x {height}"
-    limit = f", at most {most} a side" if shrink < 1 else ""
+    limit = f", at most {USUAL_SIDE} a side" if shrink < 1 else ""
     return max(1, round(height * shrink)), max(1, round(width * shrink)), why + limit
 
 

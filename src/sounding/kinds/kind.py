@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from sounding.errors import DamagedError, DataError
 from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
-Form = Literal["numbers", "categories", "tokens", "pictures", "series", "sound", "boxes"]
+Form = Literal["numbers", "categories", "tokens", "pictures", "series", "sound"]
 """How encoded columns reach a network.
 
 numbers:     (N, features) float32, standardised, side by side with those of the other columns; no NaN
@@ -28,7 +28,6 @@ pictures:    (N, channels, height, width) uint8
 series:      (N, channels, length) float32, standardised by channel; no NaN. Of lengths that vary (N, channels + 1,
              length or more): padding at the end is 0, and the last channel is 1 where there are points
 sound:       (N, length or more) int16 samples from -32767 to 32767; padding at the end is `SILENCE`
-boxes:       (N, most, 5) float32: code, left, top, right, bottom; a code of -1 is padding at the end
 """
 
 SILENCE = -32768
@@ -50,6 +49,8 @@ class Column:
     """The folder to which paths of pictures are relative, and which they may not leave."""
     where: Callable[[int], tuple[str | None, int | None]] = field(default=lambda row: (None, None), compare=False)
     """File and line of a row."""
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What its values are called, where the source knows; `data.labels` overrule it."""
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -163,7 +164,17 @@ class Column:
             self.missing,
             self.root,
             lambda row: where(int(rows[row])),
+            self.labels,
         )
+
+    def file_name(self, row: int) -> str:
+        """The path of the file that a cell names or holds, if it has one."""
+        cells = self.plain
+        if self.is_text:
+            return self.words[row].as_py() or ""
+        if pa.types.is_struct(cells.type) and "path" in [part.name for part in cells.type]:
+            return pc.struct_field(cells, "path")[row].as_py() or ""
+        return ""
 
     def error(self, what: str, remedy: str, *, row: int | None = None) -> DataError:
         """An error that names this column and, for a row, its file and line."""

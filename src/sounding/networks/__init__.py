@@ -31,7 +31,7 @@ from sounding.networks.bag import BagOfPhrases
 from sounding.networks.composite import CompositeNetwork
 from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
 from sounding.networks.denoiser import MeanOverStrengths, TableDenoiser
-from sounding.networks.detector import Detections, Detector
+from sounding.networks.encoder_decoder import EncoderDecoder, encoder_decoder
 from sounding.networks.feedforward import FeedForward, PictureFeedForward
 from sounding.networks.forecasting import (
     Forecaster,
@@ -67,6 +67,7 @@ from sounding.networks.stochastic_depth import StochasticDepth
 from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
 from sounding.networks.text_ensemble import TextEnsemble
 from sounding.networks.transformer import TransformerEncoder, TransformerNetwork
+from sounding.networks.unet import UNet
 
 __all__ = [
     "ACTIVATIONS",
@@ -80,8 +81,7 @@ __all__ = [
     "BagOfPhrases",
     "CompositeNetwork",
     "ConvolutionalNetwork",
-    "Detections",
-    "Detector",
+    "EncoderDecoder",
     "Family",
     "FeedForward",
     "Forecaster",
@@ -125,12 +125,14 @@ __all__ = [
     "TransformerNetwork",
     "TwoTowers",
     "TwoViews",
+    "UNet",
     "VariationalAutoencoder",
     "build_activation",
     "build_normalization",
     "centre_on",
     "convolutional_autoencoder",
     "convolutional_variational_autoencoder",
+    "encoder_decoder",
     "initialize",
     "initialize_from_data",
     "linear_forecaster",
@@ -201,7 +203,7 @@ class Family:
         next_codes      (B, T, out_features): what comes next at each place of a second text; it is called with the
                         codes of the first and those that were written before each place, and can write by itself: see
                         `decoding.Writer`
-        detections      `Detections`: at every place of its maps the logits of `out_features` classes, and a box
+        maps            (B, out_features, H, W) logits: a class for each pixel
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
@@ -219,7 +221,7 @@ class Family:
         "next_token",
         "scores",
         "next_codes",
-        "detections",
+        "maps",
     ] = "logits"
 
     @property
@@ -244,7 +246,8 @@ NETWORKS: dict[str, Family] = {
     "resnet18": Family(resnet18, "pictures"),
     "resnet34": Family(resnet34, "pictures"),
     "resnet50": Family(resnet50, "pictures"),
-    "detector": Family(Detector, "pictures", "detections"),
+    "unet": Family(UNet, "pictures", "maps"),
+    "encoder_decoder": Family(encoder_decoder, "pictures", "maps"),
     "series_convolution": Family(SeriesConvolution, "series"),
     "series_recurrent": Family(SeriesRecurrent, "series"),
     "series_transformer": Family(SeriesTransformer, "series"),

@@ -86,21 +86,39 @@ class ResNet(nn.Module):
         build = Bottleneck if bottleneck else Block
         drops = iter(linear_decay(stochastic_depth, sum(depths)))
         blocks: list[nn.Module] = []
+        self._ends, halved = list[int](), 2 if large else 0
         for stage, (channels, depth) in enumerate(zip(hidden_sizes, depths, strict=True)):
             for place in range(depth):
                 stride = 1 if place or (whole_first and not stage) else 2
                 options = average_shortcut, activation, normalization, next(drops)
                 blocks.append(build(before, channels, stride, *options))
                 before = channels * build.expansion
+                halved += stride == 2
+            self._ends.append(len(blocks))
+        self.multiple = 2**halved
+        self.stage_sizes = (stem_size or hidden_sizes[0], *(channels * build.expansion for channels in hidden_sizes))
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
         self.num_features = before
-        self.head = nn.Linear(before, out_features)
+        self.head: nn.Module = nn.Linear(before, out_features)
         initialize(self, initialization)
 
     def forward_maps(self, pictures: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, num_features, h, w): the features of each place."""
         maps: Tensor = self.blocks(self.stem(pictures))
+        return maps
+
+    def forward_stages(self, pictures: Tensor) -> list[Tensor]:
+        """The maps from which others decode: of the first convolution, before any maximum, and of each stage.
+
+        Those of pictures whose sides are no multiples of `multiple` are not halves of each other.
+        """
+        maps: list[Tensor] = [self.stem[:-1](pictures)]
+        values, begin = self.stem[-1](maps[0]), 0
+        for end in self._ends:
+            values = self.blocks[begin:end](values)
+            maps.append(values)
+            begin = end
         return maps
 
     def forward_features(self, pictures: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from sounding.recipe.chosen import before_reading, complete, is_pretrained
 from sounding.recipe.of_tasks import (
     AnomalyRecipe,
-    DetectionRecipe,
     ForecastingRecipe,
     GenerationRecipe,
     LanguageRecipe,
@@ -33,7 +32,6 @@ from sounding.recipe.recipe import (
 __all__ = [
     "AnomalyRecipe",
     "DataRecipe",
-    "DetectionRecipe",
     "EvaluationRecipe",
     "ForecastingRecipe",
     "GenerationRecipe",

@@ -210,6 +210,23 @@ def for_anomaly(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_segmentation(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for a class for each pixel: a number of steps rather than of passes, as pictures are often few."""
+    return {
+        "training.epochs": min(max(round(16_000 / rows), 20), 500),
+        "training.batch_size": 8,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 1e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.05,
+        "training.clip_norm": 1.0,
+        "training.augment": "photo",
+        "training.class_weights": True,
+    }
+
+
 def for_generation(forms: set[str], rows: int) -> dict[str, Any]:
     """Settings for a generator and a discriminator: a number of steps rather than of passes.
 
@@ -312,27 +329,8 @@ def for_translation(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
-def for_detection(forms: set[str], rows: int) -> dict[str, Any]:
-    """Settings for boxes in pictures: a number of steps rather than of passes, and the average of the weights."""
-    batch_size = 16 if rows >= 64 else 8
-    return {
-        "training.epochs": min(max(round(2000 * batch_size / rows), 12), 300),
-        "training.batch_size": batch_size,
-        "training.patience": 0,
-        "training.optimizer.name": "adamw",
-        "training.optimizer.lr": 2e-3,
-        "training.optimizer.weight_decay": 2e-2,
-        "training.schedule": "cosine",
-        "training.warmup": 0.05,
-        "training.clip_norm": 10.0,
-        "training.averaging": "ema",
-        "training.average_decay": 0.99,
-    }
-
-
 BEFORE_READING: dict[str, dict[str, Any]] = {
     "language-modeling": {"data.txt": "document", "data.validation": 0.05, "data.test": 0.05},
-    "detection": {"data.picture_longest": 320},
 }
 """By the name of a task."""
 
@@ -341,12 +339,12 @@ FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "anomaly": for_anomaly,
     "pretraining": for_pretraining,
     "generation": for_generation,
+    "segmentation": for_segmentation,
     "translation": for_translation,
     "forecasting": for_forecasting,
     "transcription": for_transcription,
     "language-modeling": for_language_modeling,
     "recommendation": for_recommendation,
-    "detection": for_detection,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

@@ -19,7 +19,7 @@ from sounding.data.schema import Field, Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.data.windows import FIRST_POINT
-from sounding.kinds import Audio, Characters, Column, Image, Number, Passage, Series, Subwords, Text
+from sounding.kinds import Audio, Characters, Column, Image, Mask, Number, Passage, Series, Subwords, Text
 from sounding.kinds.series import points
 from sounding.report.sounds import clip
 from sounding.tasks import Predictions, Thumbnail
@@ -57,7 +57,7 @@ def gather(
     task, recipe, split = prepared.task, prepared.recipe, prepared.split
     truth = {part: prepared.target[split.parts[part]] for part in predictions}
     test, samples = predictions["test"], recipe.evaluation.bootstrap
-    labels = {name: values[split.test] for name, values in prepared.schema.encode_targets(prepared.table).items()}
+    labels = prepared.schema.encode_targets(prepared.table.filter(np.isin(np.arange(len(prepared.table)), split.test)))
     results = {
         "run": str(run),
         "task": recipe.task,
@@ -139,6 +139,12 @@ def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
     if isinstance(field.fitted, Image):
         few = column.take(np.arange(min(6, len(rows))))
         return {"pictures": [data_uri(picture) for picture in field.fitted.encode(few)[0]]}
+    if isinstance(field.fitted, Mask):
+        return {
+            "pictures": [
+                data_uri(np.moveaxis(field.fitted.show(column, row), 2, 0)) for row in range(min(6, len(rows)))
+            ]
+        }
     if isinstance(field.fitted, Series):
         some = column.take(np.arange(min(MOST_LINES, len(rows))))
         return {"lines": [_lines(some.take(np.array([row])))[0] for row in range(len(some))]}

@@ -15,13 +15,13 @@ from typing import Any
 from sounding.report import figures, words
 from sounding.report.anomalies import anomalies
 from sounding.report.carried import carried
-from sounding.report.detections import detections
 from sounding.report.figures import Event, Line, Measured
 from sounding.report.forecasts import forecasts
 from sounding.report.generated import generated
 from sounding.report.imagined import imagined
 from sounding.report.lines import small_lines
 from sounding.report.recommended import recommended
+from sounding.report.segmented import segmented
 from sounding.report.svg import PERCENT, evenly
 from sounding.report.translations import translations
 from sounding.report.written import written
@@ -624,7 +624,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "forecasts": ("Forecasts", forecasts),
     "written": ("Written", written),
     "translations": ("Texts", translations),
-    "detections": ("Boxes", detections),
+    "segmented": ("Pictures", segmented),
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),
     "imagined": ("Codes", imagined),

@@ -27,7 +27,10 @@ METRICS = {
     "rmse": "root mean squared error",
     "mae": "mean absolute error",
     "r2": "R²",
-    "iou": "intersection over union",
+    "iou": "mean intersection over union",
+    "dice": "mean Dice coefficient",
+    "mean_accuracy": "mean accuracy of classes",
+    "boundary_f1": "boundary F1",
     "map50": "mean average precision at 50 % overlap",
     "map": "mean average precision",
     "bleu": "BLEU",
@@ -54,6 +57,7 @@ METRICS = {
 
 PERCENTAGES = {
     *("accuracy", "balanced_accuracy", "calibration_error", "wer", "cer", "exact_match"),
+    *("pixel_accuracy", "mean_accuracy"),
     *("false_alarm_rate", "recall", "precision", "alarm_rate", "coverage"),
 }
 """Metrics that people read in percent."""

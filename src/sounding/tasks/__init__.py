@@ -8,7 +8,6 @@ from sounding.tasks.anomaly import Anomaly
 from sounding.tasks.build import arrange, build_network, choose_network, measure_on
 from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
-from sounding.tasks.detection import Detection
 from sounding.tasks.forecasting import Forecasting, Forecasts
 from sounding.tasks.generation import Generation
 from sounding.tasks.language_modeling import LanguageModeling
@@ -16,6 +15,7 @@ from sounding.tasks.multilabel import Multilabel
 from sounding.tasks.pretraining import Features, Pretraining
 from sounding.tasks.recommendation import Recommendation, Recommended
 from sounding.tasks.regression import Regression
+from sounding.tasks.segmentation import Segmentation
 from sounding.tasks.task import Predictions, Task, Thumbnail
 from sounding.tasks.transcription import Transcription
 from sounding.tasks.translation import Translation
@@ -26,7 +26,6 @@ __all__ = [
     "Classification",
     "Compressed",
     "Compression",
-    "Detection",
     "Features",
     "Forecasting",
     "Forecasts",
@@ -38,6 +37,7 @@ __all__ = [
     "Recommendation",
     "Recommended",
     "Regression",
+    "Segmentation",
     "Task",
     "Thumbnail",
     "Transcription",
@@ -54,9 +54,9 @@ TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "regression": Regression,
     "multilabel": Multilabel,
+    "segmentation": Segmentation,
     "compression": Compression,
     "anomaly": Anomaly,
-    "detection": Detection,
     "pretraining": Pretraining,
     "generation": Generation,
     "translation": Translation,

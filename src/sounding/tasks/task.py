@@ -224,6 +224,10 @@ class Task(ABC):
         """What is kept of the outputs for a batch until those for all rows are decoded: mostly all of it."""
         return outputs
 
+    def compact(self, outputs: Any) -> Outputs:
+        """What is kept of a validation batch until `validation_metrics` has that of all: mostly all of it."""
+        return outputs
+
     def predict(self, network: nn.Module, inputs: tuple[Tensor, ...], batch_size: int = 512) -> Predictions:
         """Predictions for encoded rows, in batches of one fixed size so that a row's bits depend on its place alone."""
         network.eval()
@@ -268,6 +272,13 @@ class Task(ABC):
     def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
         """The columns of a file of predictions."""
 
+    def to_files(self, predictions: Predictions, table: Table) -> Iterator[tuple[str, bytes]] | None:
+        """A name and a content for each row, where an answer is a file rather than a cell; none where it is a cell.
+
+        table: the rows that were predicted.
+        """
+        return None
+
     def to_point_columns(self, predictions: Predictions, first: np.ndarray, points: int) -> dict[str, np.ndarray]:
         """The same for every point of a long table that was cut into windows; for tasks that speak of points.
 
@@ -308,14 +319,6 @@ class Task(ABC):
             UserError: where they do not.
         """
         raise UserError(f"a model for {self.name} writes no text", "give a run of --task language-modeling")
-
-    def counted(self, predictions: Predictions) -> dict[str, np.ndarray]:
-        """How many things of each class are in each row, for tasks that find some; see `Run.count`.
-
-        Raises:
-            UserError: where they do not.
-        """
-        raise UserError(f"a model for {self.name} counts nothing", "give a run of --task detection")
 
     def metrics(
         self, predictions: Predictions, truth: np.ndarray, weight: np.ndarray | None = None

@@ -88,6 +88,7 @@ class Trainer:
     units:      what the loss is the mean over in a batch, where that is not its rows: tokens, for instance. Only needed
                 where a batch passes in parts (`accumulate`).
     metrics:    a function of all validation outputs and targets, to a dictionary of numbers.
+    compact:    what of the outputs for a batch is kept for them, where that is less than all.
     monitor:    the validation value by which the best epoch is chosen. With a `patience`, training stops so many
                 epochs after the best one and the network ends with its weights; without, with those of the end.
     maximize:   whether a larger monitored value is better.
@@ -120,6 +121,7 @@ class Trainer:
         seed: int = 0,
         units: Callable[[Batch], float] | None = None,
         metrics: Metrics | None = None,
+        compact: Callable[[Outputs], Outputs] | None = None,
         monitor: str = "loss",
         maximize: bool = False,
         checkpoints: str | Path | None = None,
@@ -145,6 +147,7 @@ class Trainer:
         self._players, self._own_losses = players, network is None
         self._optimizer = optimizer
         self._own_schedule = schedule if callable(schedule) else None
+        self._compact: Callable[[Outputs], Outputs] = compact if compact is not None else lambda outputs: outputs
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
         self._say = say
         self.findings: list[Finding] = []
@@ -490,7 +493,7 @@ class Trainer:
         """Outputs, loss and target of a batch, on the device."""
         batch = moved(batch, self.device)
         outputs = self._forward(batch)
-        return outputs, self._loss_from(outputs, batch), batch.target
+        return self._compact(outputs), self._loss_from(outputs, batch), batch.target
 
     def _loss_of(self, batch: Batch) -> Tensor:
         loss = self._loss_from(self._forward(batch), batch)
@@ -514,7 +517,7 @@ class Trainer:
                     losses = {"network": self._loss_from(outputs, batch)}
                     if self._metrics is not None and batch.target is not None:
                         rows = len(batch.rows)
-                        kept.append((first(rows, outputs), batch.target[:rows], batch.rows))
+                        kept.append((first(rows, self._compact(outputs)), batch.target[:rows], batch.rows))
                 share = (self._units or units_of)(batch) if len(batch.rows) else 0.0
                 shares += share
                 for name, loss in losses.items():

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
-from sounding.kinds import Encoded
+from sounding.kinds import Encoded, Mask
 
 MIXER = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """Of splitmix64: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 17."""
@@ -51,9 +51,11 @@ class Examined:
 
     @cached_property
     def target(self) -> np.ndarray | None:
-        """(N,) codes of classes, or standardised numbers; none where there are several targets, or one of boxes."""
+        """(N,) codes of classes, or standardised numbers; none where there are several targets, or one of masks."""
+        if len(self.schema.targets) == 1 and isinstance(self.schema.targets[0].fitted, Mask):
+            return None
         targets = list(self.schema.encode_targets(self.table).values())
-        return targets[0] if len(targets) == 1 and targets[0].ndim == 1 else None
+        return targets[0] if len(targets) == 1 else None
 
     @property
     def is_classification(self) -> bool:

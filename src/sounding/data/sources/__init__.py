@@ -18,13 +18,13 @@ from sounding.data.sources import (
     idx,
     image_folder,
     jsonl,
+    mask_folder,
     parallel,
     parquet,
     parts,
     records,
     text,
     ts,
-    voc,
 )
 from sounding.data.sources._files import existing
 from sounding.data.stream import Stream, in_memory
@@ -60,7 +60,7 @@ SOURCES: tuple[Source, ...] = (
     jsonl,
     ts,
     idx,
-    voc,
+    mask_folder,
     image_folder,
     audio_folder,
     parallel,

@@ -70,7 +70,7 @@ def _read_part(sort: Sort, folder: Path, root: Path, findings: list[Finding]) ->
     for path, name in _files(folder):
         if not sort.holds(path):
             others[path.suffix.lower() or path.name] += 1
-        elif not _is_utf8(str(path.relative_to(root))):
+        elif not is_utf8(str(path.relative_to(root))):
             what = f"the name {printable(name)} is not UTF-8"
             problems.add(DataError(what, "rename the file", file=folder))
         else:
@@ -143,6 +143,6 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Whether a name can be written down; the system hands over other bytes as lone surrogates."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
