@@ -167,12 +167,23 @@ def _check(options: argparse.Namespace) -> int:
         return _check_run(options)
     settings = _settings(options)
     result = check(options.source, settings=settings)
+    page = _write_varied(result) if options.augment else None
     if options.json:
-        print(json.dumps(result.to_json()))
-    else:
-        for line in result.lines(everything=True):
-            print(printable(line))
+        print(json.dumps({**result.to_json(), **({"augmented": page} if options.augment else {})}))
+        return 0
+    for line in result.lines(everything=True):
+        print(printable(line))
+    if options.augment:
+        print(f"what the network would see: {page}" if page else "examples are not varied: see training.augment")
     return 0
+
+
+def _write_varied(result: Any) -> str | None:
+    """The page that shows what the network would see, or none where that is the examples as they are."""
+    from sounding.report import plain, varied_examples, write_varied
+
+    shown = varied_examples(result)
+    return None if shown is None else str(write_varied(result.table.name, plain(shown)))
 
 
 def _check_run(options: argparse.Namespace) -> int:
@@ -180,7 +191,7 @@ def _check_run(options: argparse.Namespace) -> int:
     from sounding.fitting import check_run
     from sounding.watching.watcher import told
 
-    if _settings(options):
+    if _settings(options) or options.augment:
         raise UserError("a run is checked as it is", "leave out all options but --json", file=options.source)
     checked = check_run(options.source)
     if options.json:
@@ -311,6 +322,9 @@ def _parser() -> argparse.ArgumentParser:
         "look a source over before training, show what was found in a run, or run a script.py under the watch",
     )
     _add_source(check)
+    check.add_argument(
+        "--augment", action="store_true", help="write a page with examples as the network would see them in training"
+    )
 
     resume = command("resume", _resume, "go on with an interrupted run")
     resume.add_argument("run", metavar="RUN")

@@ -34,6 +34,7 @@ FETCHED = {  # rows of each part, as their sources state them, and classes
     "camvid-mini": ({"train": 37, "test": 13}, 2, None),
     "california-housing": ({"": 20640}, 10, None),
     "fashion-mnist": ({"train": 60000, "test": 10000}, 2, 10),
+    "cifar10-jpeg": ({"train": 50_000, "test": 10_000}, 2, 10),
     "fsdd": ({"train": 2700, "test": 300}, 3, 10),
     "german-credit": ({"": 1000}, 21, 2),
     "isbi2012-membrane": ({"train": 24, "test": 6}, 2, None),

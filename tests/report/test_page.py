@@ -67,6 +67,7 @@ def test_the_page_begins_with_the_verdict_and_its_number(tumours: Results, recip
         "translations",
         "segmented",
         "carried",
+        "varied",
     )  # of other tasks, or of what was learned before
     assert page.ids() == [name for name in SECTIONS if name not in others]
     heading, number = page.text.index(tumours["verdict"]["headline"]), page.text.index("95 % interval")

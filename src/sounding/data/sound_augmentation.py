@@ -30,6 +30,18 @@ class SoundPolicy:
     loudest: float = 10.0
     """The same where it is loudest."""
 
+    def told(self) -> str:
+        """What it does, in words."""
+        noise = f", noise in {self.noisy:.0%} of them" if self.noisy else ""
+        return f"moved by up to {self.shift:.3g} of the length, up to {self.loudness:.3g} dB louder or softer{noise}"
+
+
+SOUND_POLICIES = {
+    "light": SoundPolicy(shift=0.05, loudness=3.0, noisy=0.0),
+    "default": SoundPolicy(),
+    "strong": SoundPolicy(shift=0.2, loudness=12.0, noisy=0.8, loudest=5.0),
+}
+
 
 class SoundAugmentation:
     """Varies the recordings of a batch; a transform for `Batches`.

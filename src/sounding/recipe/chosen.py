@@ -82,7 +82,7 @@ def for_pictures(rows: int) -> dict[str, Any]:
         "training.warmup": 0.2,
         "training.clip_norm": 0.0,
         "training.label_smoothing": 0.1,
-        "training.augment": "shift",
+        "training.augment": "default",
     }
 
 
@@ -133,7 +133,7 @@ def for_sound(rows: int) -> dict[str, Any]:
         "training.warmup": 0.1,
         "training.label_smoothing": 0.1,
         "training.clip_norm": 1.0,
-        "training.augment": "recording",
+        "training.augment": "default",
     }
 
 
@@ -151,7 +151,7 @@ def for_pretrained(forms: set[str], rows: int) -> dict[str, Any]:
         "training.warmup": 0.1,
         "training.label_smoothing": 0.1,
         "training.clip_norm": 1.0,
-        "training.augment": "shift" if "pictures" in forms else "none",
+        "training.augment": "default" if "pictures" in forms else "none",
     }
 
 
@@ -190,7 +190,7 @@ def for_compression(forms: set[str], rows: int) -> dict[str, Any]:
         "training.schedule": "cosine",
         "training.warmup": 0.1,
         "training.clip_norm": 1.0,
-        "training.augment": "shift" if few and "pictures" in forms else "none",
+        "training.augment": "default" if few and "pictures" in forms else "none",
     }
 
 

@@ -175,11 +175,11 @@ class TrainingRecipe:
     label_smoothing: float = 0.0
     class_weights: bool = False
     """Weight classes by the inverse of their frequency."""
-    augment: Literal["none", "shift", "photo", "recording"] = "none"
-    """Inputs are varied while training: `shift` moves pictures, `photo` also mirrors, turns and recolours them;
-    `recording` moves recordings in time, makes them louder or softer, and adds noise."""
+    augment: Literal["none", "light", "default", "strong", "randaugment", "trivialaugment"] = "none"
+    """How far pictures, recordings and texts are varied while training; what a word means for which is in
+    docs/augmentation.md. The last two are for pictures."""
     erase: float = 0.0
-    """Probability that a rectangle of a picture is blanked while training."""
+    """Probability that a rectangle of a picture is blanked while training; 0 leaves it to `augment`."""
     mixup: float = 0.0
     """Alpha of the beta distribution by which pairs of examples are blended; 0 is off."""
     cutmix: float = 0.0

@@ -22,6 +22,7 @@ from sounding.data.windows import FIRST_POINT
 from sounding.kinds import Audio, Characters, Column, Image, Mask, Number, Passage, Series, Subwords, Text
 from sounding.kinds.series import points
 from sounding.report.sounds import clip
+from sounding.report.varied import varied_examples
 from sounding.tasks import Predictions, Thumbnail
 from sounding.tasks.prepare import Prepared
 from sounding.training import History
@@ -77,6 +78,7 @@ def gather(
         "decisions": prepared.decisions,
         "transfer": dict(prepared.carried),
         "data": data_overview(prepared.table, prepared.schema, split),
+        "varied": varied_examples(prepared),
         "history": [
             {
                 "epoch": record.epoch + 1,

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import tempfile
 import webbrowser
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def render(results: Mapping[str, Any], recipe_toml: str = "") -> str:
     style = _source(environment, "style.css")
     parts = sections(known, recipe_toml)
     return environment.get_template("page.html").render(
-        title=Path(str(known.get("run", ""))).name or "A run",
+        title=Path(str(known.get("run") or known.get("source", ""))).name or "A run",
         results=known,
         sections=parts,
         style=Markup(style),  # our own file
@@ -66,6 +67,15 @@ def write_report(folder: Path) -> Path:
     recipe = folder / "recipe.toml"
     page = render(results, recipe.read_text(encoding="utf-8") if recipe.is_file() else "")
     return _write_whole(folder / "report.html", page)
+
+
+def write_varied(name: str, shown: Mapping[str, Any]) -> Path:
+    """Write a page of varied examples alone, for a source that is not trained on yet: `NAME-augmented.html` here.
+
+    shown: plain JSON values; see `varied_examples`.
+    """
+    stem = re.sub(r"[^\w-]+", "-", Path(name).name.split(".")[0]).strip("-") or "source"
+    return _write_whole(Path(f"{stem}-augmented.html"), render({"source": name, "varied": shown}))
 
 
 def open_in_browser(page: Path) -> bool:

@@ -24,6 +24,7 @@ from sounding.report.recommended import recommended
 from sounding.report.segmented import segmented
 from sounding.report.svg import PERCENT, evenly
 from sounding.report.translations import translations
+from sounding.report.varied import varied
 from sounding.report.written import written
 
 Results = Mapping[str, Any]
@@ -619,6 +620,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "verdict": ("Verdict", verdict),
     "findings": ("Findings", findings),
     "data": ("Data", data),
+    "varied": ("As the network sees them", varied),
     "recommended": ("Recommended", recommended),
     "generated": ("Made up", generated),
     "forecasts": ("Forecasts", forecasts),

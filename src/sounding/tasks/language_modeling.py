@@ -61,6 +61,7 @@ class LanguageModeling(Task):
     """
 
     name: ClassVar[str] = "language-modeling"
+    varies: ClassVar[frozenset[str]] = frozenset()
     from_source: ClassVar[Examples] = Stretches()
     needs_target: ClassVar[bool] = False
     answers: ClassVar[str] = "next_token"

@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sounding.batches import Batch, Batches, Transform
-from sounding.data.augmentation import Augmentation
+from sounding.batches import Batches, Transform
 from sounding.data.cache import encode_cached, store_rows
 from sounding.data.checks import identifiers, run_checks
 from sounding.data.labelled import drop_unlabelled
 from sounding.data.schema import Schema
-from sounding.data.sound_augmentation import SoundAugmentation
 from sounding.data.sources import open_source, read_source
 from sounding.data.split import Split, make_split, whole
 from sounding.data.stored import StoredArray, StoredBatches
@@ -39,6 +37,7 @@ from sounding.tasks.carrying import EarlierRun
 from sounding.tasks.drawing import evenly
 from sounding.tasks.examples import Examples
 from sounding.tasks.pretrained import Encoder
+from sounding.tasks.varying import variation
 from sounding.training import build_optimizer, build_schedule
 
 ROWS_FOR_VARIANCES = 512
@@ -138,7 +137,7 @@ class Prepared:
             batch_size=self.recipe.training.batch_size or max(len(rows), 1),
             seed=self.recipe.seed,
             shuffle=training,
-            transform=(self.task.transform(self.recipe.seed) or self._augmentation()) if training else None,
+            transform=self.transform() if training else None,
             workers=self.recipe.training.workers if training else 0,
             lengths=lengths,
             trim=self.task.trim if lengths is not None or self.task.from_source.ordered else None,
@@ -153,36 +152,14 @@ class Prepared:
             batch_size=self.recipe.training.batch_size or len(self.stored["target"]),
             seed=self.recipe.seed,
             shuffle=True,
-            transform=self.task.transform(self.recipe.seed) or self._augmentation(),
+            transform=self.transform(),
             workers=self.recipe.training.workers,
         )
 
-    def _augmentation(self) -> Transform | None:
-        recipe = self.recipe.training
-        forms = {block.form for block in self.schema.blocks()}
-        if recipe.augment == "recording" and "sound" in forms:
-            return SoundAugmentation(seed=self.recipe.seed)
-        pictures = "pictures" in forms
-        if not pictures or (recipe.augment == "none" and not (recipe.erase or recipe.mixup or recipe.cutmix)):
-            return None
-        augmentation = Augmentation(
-            recipe.augment,
-            recipe.erase,
-            recipe.mixup,
-            recipe.cutmix,
-            seed=self.recipe.seed,
-            number_of_classes=self.task.outputs if self.recipe.task == "classification" else 0,
-        )
-        return self._given_back(augmentation) if self.task.gives_back else augmentation
-
-    def _given_back(self, augmentation: Augmentation) -> Transform:
-        """Inputs varied, and as the target the same, varied alike."""
-
-        def vary(batch: Batch, epoch: int, step: int) -> Batch:
-            varied = augmentation(batch._replace(target=None), epoch, step)
-            return varied._replace(target=self.task.goals(self.target[:0], varied.inputs))
-
-        return vary
+    def transform(self) -> Transform | None:
+        """What is done to batches that are trained on."""
+        own = self.task.transform(self.recipe.seed)
+        return own if own is not None else variation(self.blocks, self.task, self.recipe)[0]
 
     def lines(self, *, everything: bool = False) -> list[str]:
         """What was decided and found, for people; what is merely good to know only if everything is asked for."""
@@ -317,6 +294,9 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     network, optimizer = prepared.network(), prepared.recipe.training.optimizer
     build_optimizer(network, optimizer)  # a mistaken option shows now, before any step
     build_schedule(recipe.training.schedule, warmup=recipe.training.warmup)
+    told = "" if task.transform(recipe.seed) is not None else variation(prepared.blocks, task, prepared.recipe)[1]
+    if told:
+        prepared.decisions.append(f"while training, examples are varied ({prepared.recipe.training.augment}): {told}")
     return prepared
 
 

@@ -69,6 +69,8 @@ class Task(ABC):
     measure, or be a condition."""
     gives_back: ClassVar[bool] = False
     """Whether the network is to give back its inputs, as they are augmented: then `goals` are made of these alone."""
+    varies: ClassVar[frozenset[str]] = frozenset({"pictures", "sound", "tokens"})
+    """Forms of inputs that may be varied while training without another truth."""
     answers: ClassVar[str | tuple[str, ...]] = "logits"
     """What its networks give; see `networks.Family`. Of several, the first is the usual one."""
     monitor: ClassVar[str]

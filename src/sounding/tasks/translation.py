@@ -61,6 +61,7 @@ class Translation(Task):
     """
 
     name: ClassVar[str] = "translation"
+    varies: ClassVar[frozenset[str]] = frozenset()
     from_source: ClassVar[Examples] = Texts()
     answers: ClassVar[str | tuple[str, ...]] = "next_codes"
     monitor: ClassVar[str] = "loss"
