@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from sounding.batches import Batch
-from sounding.data.augmentation import recolour
 from sounding.data.geometry import about, identity, scaled, shifted, then, turned, warp
+from sounding.data.picture_operations import recolour
 from sounding.kinds.mask import UNLABELLED
 from sounding.randomness import generator
 
@@ -37,7 +37,7 @@ class MaskAugmentation:
     seed: int = 0
 
     def __call__(self, batch: Batch, epoch: int, step: int) -> Batch:
-        """The batch, varied: pictures float32 in [0, 1] where colours are."""
+        """The batch, varied."""
         (pictures,), masks = batch.inputs, batch.target
         assert masks is not None
         count, _, height, width = pictures.shape
@@ -48,7 +48,6 @@ class MaskAugmentation:
             draws = generator(self.seed, epoch, step, "colour")
             factors = torch.from_numpy(draws.uniform(1 - self.colour, 1 + self.colour, (count, 3)))
             pictures = recolour(pictures, factors.to(pictures.device))
-            pictures = pictures / 255 if pictures.is_floating_point() else pictures
         return batch._replace(inputs=(pictures,), target=masks)
 
     def maps(self, count: int, size: tuple[int, int], epoch: int, step: int) -> Tensor:

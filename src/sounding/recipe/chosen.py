@@ -222,7 +222,7 @@ def for_segmentation(forms: set[str], rows: int) -> dict[str, Any]:
         "training.schedule": "cosine",
         "training.warmup": 0.05,
         "training.clip_norm": 1.0,
-        "training.augment": "photo",
+        "training.augment": "default",
         "training.class_weights": True,
     }
 
