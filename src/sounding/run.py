@@ -200,6 +200,15 @@ class Run:
         """The prompt and what a language model writes behind it, as one text; see `write`."""
         return prompt + "".join(self.write(prompt, seed=seed, **how))
 
+    def count(self, source: object) -> pa.Table:
+        """How many things of each class are in pictures: a row for each of both, with an interval of the true count.
+
+        Raises:
+            UserError: if the model finds no things in pictures.
+        """
+        predictions, _, task = self._predictions(self._read(source))
+        return pa.table(task.counted(predictions))
+
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""
         task, table = self.task.asked_of(self._read(source))

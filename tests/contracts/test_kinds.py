@@ -27,6 +27,7 @@ DTYPES = {
     "pictures": np.uint8,
     "series": np.float32,
     "sound": np.int16,
+    "boxes": np.float32,
 }
 
 
@@ -51,6 +52,14 @@ def _wav(seed: int) -> bytes:
     return file.getvalue()
 
 
+def _boxes(seed: int) -> list[dict[str, object]]:
+    draw = np.random.default_rng(seed)
+    return [
+        {"label": "red green blue".split()[number], "left": x, "top": y, "right": x + 9.0, "bottom": y + 4.0}
+        for number, (x, y) in enumerate(draw.uniform(0, 90, (1 + seed % 3, 2)).tolist())
+    ]
+
+
 # typical cells of each kind; a new kind adds one line
 CELLS: dict[str, Callable[[], pa.Array]] = {
     "number": lambda: pa.array([None if n % 7 == 3 else f"{n * n / 3:.3f}" for n in range(ROWS)]),
@@ -60,6 +69,7 @@ CELLS: dict[str, Callable[[], pa.Array]] = {
     "audio": lambda: pa.array([_wav(n) for n in range(ROWS)]),
     "series": lambda: pa.array([[float(n * k % 7), 1.0, None, n / 3] for n, k in enumerate(range(3, 3 + ROWS))]),
     "passage": lambda: pa.array([f"\x1crow {n} runs on, {n % 5} of {n % 3}" for n in range(ROWS)]),
+    "boxes": lambda: pa.array([_boxes(n) for n in range(ROWS)]),
     "mask": lambda: pa.array([_mask(n) for n in range(ROWS)]),
     "date": lambda: pa.array([str(datetime(2020, 1, 1) + timedelta(hours=31 * n)) for n in range(ROWS)]),
 }
@@ -114,6 +124,9 @@ def test_encodes_every_row_in_its_form(kind: Kind, cells: pa.Array) -> None:
         assert (np.diff((tokens == 0).astype(int), axis=1) >= 0).all()
         assert pieces.min(initial=0) >= 0
         assert pieces.max(initial=0) < max(block.piece_buckets, 1)
+    elif block.form == "boxes":
+        assert encoded.shape == (ROWS, block.length, 5)
+        assert set(np.unique(encoded[..., 0])) == {-1.0, *map(float, range(len(block.features)))}
     elif block.form == "sound":
         assert encoded.shape == (ROWS, block.length)
         assert block.rate == 8000
@@ -159,7 +172,7 @@ def test_each_row_is_encoded_by_itself(kind: Kind, cells: pa.Array) -> None:
 
 def test_a_missing_cell_is_encoded_or_named(kind: Kind, cells: pa.Array) -> None:
     nothing = column(pa.nulls(2, cells.type))
-    if kind.form in ("pictures", "series", "sound"):
+    if kind.form in ("pictures", "series", "sound", "boxes"):
         with pytest.raises(DataError, match=r'^x.csv:2 \(column "x"\)'):
             kind.encode(nothing)
     else:

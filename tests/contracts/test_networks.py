@@ -1,4 +1,4 @@
-"""What every network in the registry promises; those that make inputs up, forecast or write on have their own files."""
+"""What every network in the registry promises; those that invent, forecast, write or detect have their own files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sounding.networks import NETWORKS, CompositeNetwork, quantile_bins, reconstruction_errors
 
-APART = ("samples", "forecasts", "next_token", "scores", "next_codes", "maps")
+APART = ("samples", "forecasts", "next_token", "scores", "next_codes", "detections", "maps")
 """What is promised of networks that answer so is in their own files."""
 ROWS = 6
 OUT = 3

@@ -13,7 +13,7 @@ from sounding.tasks import TASKS, Predictions, arrange, build_network, choose_ta
 
 TARGETS = {"classification": ["three"], "regression": ["amount"], "multilabel": ["wet", "cold"]}
 """For each task a target of the table that it fits; a new task adds its own."""
-OWN = {"transcription", "translation", "segmentation"}
+OWN = {"transcription", "translation", "detection", "segmentation"}
 """Tasks that need other inputs than a table; their own test files hold what is promised here."""
 
 

@@ -31,6 +31,7 @@ FETCHED = {  # rows of each part, as their sources state them, and classes
     "adult": ({"train": 32561, "test": 16281}, 15, 2),
     "airline-passengers": ({"": 144}, 2, None),
     "banking77": ({"train": 10003, "test": 3080}, 2, 77),
+    "bccd": ({"train": 205, "validation": 87, "test": 72}, 2, None),
     "camvid-mini": ({"train": 37, "test": 13}, 2, None),
     "california-housing": ({"": 20640}, 10, None),
     "fashion-mnist": ({"train": 60000, "test": 10000}, 2, 10),
@@ -97,6 +98,17 @@ def test_settings_for_the_files_of_the_user_do_not_touch_the_catalogue() -> None
     plain = read_entry("@german-credit", DataRecipe())
     odd = read_entry("@german-credit", DataRecipe(separator="|", header="yes", encoding="cp1252"))
     assert plain.fingerprint() == odd.fingerprint()
+
+
+@needs_data
+@pytest.mark.shared_data
+def test_blood_cells_hold_two_boxes_without_an_area() -> None:
+    table = read_entry("@bccd", DataRecipe())
+    cells = table.data["boxes"].to_pylist()
+    labels = [box["label"] for boxes in cells for box in boxes]
+    assert {label: labels.count(label) for label in set(labels)} == {"RBC": 4155, "WBC": 372, "Platelets": 361}
+    bad = {row for row, boxes in enumerate(cells) if any(box["right"] <= box["left"] for box in boxes)}
+    assert {Path(str(table.where(row)[0])).name for row in bad} == {"BloodImage_00338.xml", "BloodImage_00343.xml"}
 
 
 def test_every_address_and_checksum_is_well_formed() -> None:

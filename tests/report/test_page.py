@@ -65,6 +65,7 @@ def test_the_page_begins_with_the_verdict_and_its_number(tumours: Results, recip
         "recommended",
         "written",
         "translations",
+        "detections",
         "segmented",
         "carried",
         "varied",

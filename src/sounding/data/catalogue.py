@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sounding.data.sources import csv, idx, parallel
+from sounding.data.sources import csv, idx, parallel, voc
+from sounding.data.sources._boxes import PICTURES, table_of
 from sounding.data.sources._files import existing, read_bytes
 from sounding.data.sources._parts import by_part
 from sounding.data.table import Origin, Table
@@ -314,6 +315,18 @@ def _spoken_digits(files: Sequence[Path], settings: DataRecipe) -> Table:
     parts = {"train": range(training), "test": range(training, len(names))}
     origin = Origin(str(files[0]), len(names))
     return Table(data, "@fsdd", (origin,), parts=parts, target=("digit",), aside=("speaker",))
+
+
+def _blood_cells(files: Sequence[Path], settings: DataRecipe) -> Table:
+    """Photographs of blood under the microscope, in the layout of Pascal VOC."""
+    with tarfile.open(fileobj=io.BytesIO(read_bytes(files[0]))) as archive:  # in memory: nothing is unpacked to disk
+        members = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+        contents = {name: file.read() for name, file in members.items() if file}
+    pictures = {name: data for name, data in contents.items() if Path(name).suffix.lower() in PICTURES}
+    annotations = {name: data for name, data in contents.items() if name.endswith(".xml")}
+    lists = {name: data for name, data in contents.items() if voc.SETS in name}
+    marked, findings = voc.marked_in(annotations, list(pictures), lists, str(files[0]))
+    return table_of(marked, name="@bccd", contents=pictures, findings=findings)
 
 
 _STREET = (
@@ -620,6 +633,14 @@ _ENTRIES = (
         "github.com/Jakobovski/free-spoken-digit-dataset",
         _spoken_digits,
         (File("fsdd/recordings.tar", "", "fd786690c964edc9b7957f71c1c1ff344d62b4fb4338acfe52358c9033c4cdc4"),),
+    ),
+    Entry(
+        "bccd",
+        "364 photographs of blood, 640 x 480: red and white cells and platelets in boxes; brings all three parts",
+        "MIT",
+        "github.com/Shenggan/BCCD_Dataset",
+        _blood_cells,
+        (File("bccd/BCCD.tar", "", "cc4dd7ba93b12f77293fa0223817f06c8d7baf97d8cad12a1ee47aa8727cba1b"),),
     ),
     Entry(
         "isbi2012-membrane",

@@ -18,6 +18,7 @@ from sounding.finding import Finding, Remedy
 from sounding.kinds import (
     KINDS,
     Block,
+    Boxes,
     BytePairs,
     Category,
     Characters,
@@ -233,7 +234,8 @@ class Schema:
         return Encoded(blocks, tuple(findings))
 
     def encode_targets(self, table: Table) -> dict[str, np.ndarray]:
-        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, texts, or masks.
+        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, texts, boxes
+        or masks.
 
         Raises:
             DataError: naming the first missing, infinite or unknown value of each target.
@@ -391,10 +393,11 @@ _TARGETS = {
 """What a target is, by the name of the task."""
 
 
-_FITTED_TARGETS: dict[str, type[Number | Category | Characters | Mask]] = {
+_FITTED_TARGETS: dict[str, type[Number | Category | Characters | Boxes | Mask]] = {
     "number": Number,
     "category": Category,
     "text": Characters,
+    "boxes": Boxes,
     "mask": Mask,
 }
 """What learns the values of a target, by its kind."""
@@ -509,8 +512,8 @@ def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) 
     )
 
 
-def _target(field: Field) -> Number | Category | Characters | BytePairs | Mask:
-    if not isinstance(field.fitted, Number | Category | Characters | BytePairs | Mask):
+def _target(field: Field) -> Number | Category | Characters | BytePairs | Boxes | Mask:
+    if not isinstance(field.fitted, Number | Category | Characters | BytePairs | Boxes | Mask):
         raise ValueError(f"target {field.name!r} is not fitted; call schema.fit first")
     return field.fitted
 

@@ -33,7 +33,8 @@ class Table:
     """Rows and named columns.
 
     A cell is a number, a word, a text, a picture or a recording: a path (text), encoded bytes, a struct of both
-    (`{"bytes", "path"}`), or a fixed-shape tensor of uint8, (height, width) or (height, width, channels).
+    (`{"bytes", "path"}`), or a fixed-shape tensor of uint8, (height, width) or (height, width, channels); or a list of
+    boxes in a picture, `{"label", "left", "top", "right", "bottom"}` each.
     """
 
     data: pa.Table
@@ -46,6 +47,8 @@ class Table:
     """The split that the source brings, if any: `{"train": range(0, 60000), "test": range(60000, 70000)}`."""
     target: tuple[str, ...] = ()
     """The columns to predict, where the source knows (a folder of class folders, a catalogue set)."""
+    task: str = ""
+    """The name of the task that the rows are made for, where the source leaves no doubt of it."""
     aside: tuple[str, ...] = ()
     """Columns that are no inputs unless `data.keep` or another setting names them: they only describe the rows."""
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sounding.kinds.audio import Audio
+from sounding.kinds.boxes import Boxes
 from sounding.kinds.byte_pairs import BytePairs
 from sounding.kinds.category import Category
 from sounding.kinds.characters import Characters
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Kind]] = {
     "date": Date,
     "series": Series,
     "passage": Passage,
+    "boxes": Boxes,
     "mask": Mask,
 }
 """Every kind by the name that recipes and schemas use."""
@@ -74,6 +76,7 @@ __all__ = [
     "SILENCE",
     "Audio",
     "Block",
+    "Boxes",
     "BytePairs",
     "Category",
     "Characters",

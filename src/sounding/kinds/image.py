@@ -116,7 +116,7 @@ class Image(Kind):
         seen = column.take(rows)
         try:
             sizes, grey = shapes(column, rows)
-            height, width, why = size_for(sizes, settings.picture_size)
+            height, width, why = size_for(sizes, settings.picture_size, settings.picture_longest)
             kind = cls(1 if grey else 3, height, width, (), ())
             some = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(np.int64)
             pixels, _ = kind.encode(seen.take(some))
@@ -329,18 +329,22 @@ def _from_array(array: np.ndarray) -> Pillow.Image:
     return _opaque(Pillow.fromarray(array[..., 0] if channels == 1 else array))
 
 
-def size_for(sizes: list[tuple[int, int]], asked: int) -> tuple[int, int, str]:
-    """Height and width to use, and why when pictures are resized."""
+def size_for(sizes: list[tuple[int, int]], asked: int, longest: int = 0) -> tuple[int, int, str]:
+    """Height and width to use, and why when pictures are resized.
+
+    asked, longest: `data.picture_size` and `data.picture_longest`.
+    """
     if asked:
         different = any(size != (asked, asked) for size in sizes)
         return asked, asked, "data.picture_size says so" if different else ""
     (height, width), several = sizes[0], len(set(sizes)) > 1
-    if not several and max(height, width) <= LARGEST_SIDE:
+    if not several and max(height, width) <= (longest or LARGEST_SIDE):
         return height, width, ""
     height, width = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
-    shrink = min(1.0, USUAL_SIDE / max(height, width))
+    most = longest or USUAL_SIDE
+    shrink = min(1.0, most / max(height, width))
     why = f"{len(set(sizes))} sizes, of which this is the median" if several else f"pictures of {width} x {height}"
-    limit = f", at most {USUAL_SIDE} a side" if shrink < 1 else ""
+    limit = f", at most {most} a side" if shrink < 1 else ""
     return max(1, round(height * shrink)), max(1, round(width * shrink)), why + limit
 
 

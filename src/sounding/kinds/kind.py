@@ -17,7 +17,7 @@ from sounding.errors import DamagedError, DataError
 from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
-Form = Literal["numbers", "categories", "tokens", "pictures", "series", "sound"]
+Form = Literal["numbers", "categories", "tokens", "pictures", "series", "sound", "boxes"]
 """How encoded columns reach a network.
 
 numbers:     (N, features) float32, standardised, side by side with those of the other columns; no NaN
@@ -28,6 +28,7 @@ pictures:    (N, channels, height, width) uint8
 series:      (N, channels, length) float32, standardised by channel; no NaN. Of lengths that vary (N, channels + 1,
              length or more): padding at the end is 0, and the last channel is 1 where there are points
 sound:       (N, length or more) int16 samples from -32767 to 32767; padding at the end is `SILENCE`
+boxes:       (N, most, 5) float32: code, left, top, right, bottom; a code of -1 is padding at the end
 """
 
 SILENCE = -32768

@@ -276,7 +276,7 @@ def _rgb(value: int) -> tuple[int, int, int]:
 def _size(column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[int, int, str]:
     """As that of the pictures beside them."""
     try:
-        return size_for(shapes(column, rows)[0], settings.picture_size)
+        return size_for(shapes(column, rows)[0], settings.picture_size, settings.picture_longest)
     except DataError:
         _for_each(column, lambda row, values: None)  # names what is wrong in all rows, not only in those looked at
         raise

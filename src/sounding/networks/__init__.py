@@ -31,6 +31,7 @@ from sounding.networks.bag import BagOfPhrases
 from sounding.networks.composite import CompositeNetwork
 from sounding.networks.convolutional import ConvolutionalNetwork, Standardize, TextConvolution
 from sounding.networks.denoiser import MeanOverStrengths, TableDenoiser
+from sounding.networks.detector import Detections, Detector
 from sounding.networks.encoder_decoder import EncoderDecoder, encoder_decoder
 from sounding.networks.feedforward import FeedForward, PictureFeedForward
 from sounding.networks.forecasting import (
@@ -81,6 +82,8 @@ __all__ = [
     "BagOfPhrases",
     "CompositeNetwork",
     "ConvolutionalNetwork",
+    "Detections",
+    "Detector",
     "EncoderDecoder",
     "Family",
     "FeedForward",
@@ -203,6 +206,7 @@ class Family:
         next_codes      (B, T, out_features): what comes next at each place of a second text; it is called with the
                         codes of the first and those that were written before each place, and can write by itself: see
                         `decoding.Writer`
+        detections      `Detections`: at every place of its maps the logits of `out_features` classes, and a box
         maps            (B, out_features, H, W) logits: a class for each pixel
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
@@ -221,6 +225,7 @@ class Family:
         "next_token",
         "scores",
         "next_codes",
+        "detections",
         "maps",
     ] = "logits"
 
@@ -246,6 +251,7 @@ NETWORKS: dict[str, Family] = {
     "resnet18": Family(resnet18, "pictures"),
     "resnet34": Family(resnet34, "pictures"),
     "resnet50": Family(resnet50, "pictures"),
+    "detector": Family(Detector, "pictures", "detections"),
     "unet": Family(UNet, "pictures", "maps"),
     "encoder_decoder": Family(encoder_decoder, "pictures", "maps"),
     "series_convolution": Family(SeriesConvolution, "series"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sounding.recipe.chosen import before_reading, complete, is_pretrained
 from sounding.recipe.of_tasks import (
     AnomalyRecipe,
+    DetectionRecipe,
     ForecastingRecipe,
     GenerationRecipe,
     LanguageRecipe,
@@ -32,6 +33,7 @@ from sounding.recipe.recipe import (
 __all__ = [
     "AnomalyRecipe",
     "DataRecipe",
+    "DetectionRecipe",
     "EvaluationRecipe",
     "ForecastingRecipe",
     "GenerationRecipe",

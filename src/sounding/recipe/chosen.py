@@ -329,8 +329,27 @@ def for_translation(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_detection(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for boxes in pictures: a number of steps rather than of passes, and the average of the weights."""
+    batch_size = 16 if rows >= 64 else 8
+    return {
+        "training.epochs": min(max(round(2000 * batch_size / rows), 12), 300),
+        "training.batch_size": batch_size,
+        "training.patience": 0,
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 2e-2,
+        "training.schedule": "cosine",
+        "training.warmup": 0.05,
+        "training.clip_norm": 10.0,
+        "training.averaging": "ema",
+        "training.average_decay": 0.99,
+    }
+
+
 BEFORE_READING: dict[str, dict[str, Any]] = {
     "language-modeling": {"data.txt": "document", "data.validation": 0.05, "data.test": 0.05},
+    "detection": {"data.picture_longest": 320},
 }
 """By the name of a task."""
 
@@ -345,6 +364,7 @@ FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "transcription": for_transcription,
     "language-modeling": for_language_modeling,
     "recommendation": for_recommendation,
+    "detection": for_detection,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

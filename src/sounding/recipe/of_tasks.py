@@ -172,3 +172,33 @@ class RecommendationRecipe:
     """Implicit feedback: items drawn for each interaction that the chosen one has to outdo; 0 takes all items."""
     top: int = 10
     """Items that are recommended to a user, and k of recall and NDCG."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DetectionRecipe:
+    """How pictures with boxes are varied while training, and which boxes are told, in the task `detection`."""
+
+    mosaic: float = 0.5
+    """Probability that a picture is put together of four."""
+    mosaic_until: float = 0.8
+    """Fraction of the epochs after which there are no more of these."""
+    scale: float = 0.25
+    """Pictures are made larger or smaller by factors from 1 - scale to 1 + scale."""
+    shift: float = 0.1
+    """They are moved by up to this share of their sides."""
+    flip: bool = True
+    """Whether half of them are mirrored left to right."""
+    upside_down: bool = False
+    """Whether half of them are mirrored top to bottom: where there is no up, as under a microscope."""
+    colour: float = 0.2
+    """Brightness, contrast and saturation are changed by factors from 1 - colour to 1 + colour."""
+    overlap: float = 0.6
+    """Of two boxes of a class that overlap more, that with the lower score is left out."""
+    faintest: float = 0.01
+    """Boxes with a lower score are never looked at."""
+    most: int = 100
+    """Boxes of a picture, those with the highest scores."""
+    threshold: float = 0.0
+    """The score from which on a box counts; 0 takes for each class that with the best F1 on the validation rows."""
+    coverage: float = 0.9
+    """The share of pictures whose true count is to lie in the interval that is told."""

@@ -12,6 +12,7 @@ import tomli_w
 from sounding.errors import RecipeError
 from sounding.recipe.of_tasks import (
     AnomalyRecipe,
+    DetectionRecipe,
     ForecastingRecipe,
     GenerationRecipe,
     LanguageRecipe,
@@ -85,6 +86,9 @@ class DataRecipe:
     """Tokens of a text that are read; longer texts are cut, and the report says how many were."""
     picture_size: int = 0
     """Side in pixels that pictures are resized to; 0 keeps those of one size (up to 512), else the median up to 128."""
+    picture_longest: int = 0
+    """The longer side that pictures are brought to, at most, in their shape; 0 is 512 for those of one size, else 128.
+    `picture_size` goes before it."""
     file_names: str = ""
     """What the names of the files in a folder of recordings say, a column for each part between underscores:
     `digit_speaker_` for `7_lucas_32.wav`; a part that is left empty is left out."""
@@ -270,6 +274,7 @@ class Recipe:
     language: LanguageRecipe = field(default_factory=LanguageRecipe)
     recommendation: RecommendationRecipe = field(default_factory=RecommendationRecipe)
     translation: TranslationRecipe = field(default_factory=TranslationRecipe)
+    detection: DetectionRecipe = field(default_factory=DetectionRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:

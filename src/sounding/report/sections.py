@@ -15,6 +15,7 @@ from typing import Any
 from sounding.report import figures, words
 from sounding.report.anomalies import anomalies
 from sounding.report.carried import carried
+from sounding.report.detections import detections
 from sounding.report.figures import Event, Line, Measured
 from sounding.report.forecasts import forecasts
 from sounding.report.generated import generated
@@ -626,6 +627,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "forecasts": ("Forecasts", forecasts),
     "written": ("Written", written),
     "translations": ("Texts", translations),
+    "detections": ("Boxes", detections),
     "segmented": ("Pictures", segmented),
     "learning": ("Learning", learning),
     "layers": ("Layer by layer", layers),

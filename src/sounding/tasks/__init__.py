@@ -8,6 +8,7 @@ from sounding.tasks.anomaly import Anomaly
 from sounding.tasks.build import arrange, build_network, choose_network, measure_on
 from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
+from sounding.tasks.detection import Detection
 from sounding.tasks.forecasting import Forecasting, Forecasts
 from sounding.tasks.generation import Generation
 from sounding.tasks.language_modeling import LanguageModeling
@@ -26,6 +27,7 @@ __all__ = [
     "Classification",
     "Compressed",
     "Compression",
+    "Detection",
     "Features",
     "Forecasting",
     "Forecasts",
@@ -57,6 +59,7 @@ TASKS: dict[str, type[Task]] = {
     "segmentation": Segmentation,
     "compression": Compression,
     "anomaly": Anomaly,
+    "detection": Detection,
     "pretraining": Pretraining,
     "generation": Generation,
     "translation": Translation,

@@ -42,6 +42,7 @@ DEFAULTS = {
         "factors of users and items, by several members where ratings are predicted",
     ),
     ("next_token", "tokens"): ("language_recurrent", "an LSTM, which measured best in a given time"),
+    ("detections", "pictures"): ("detector", "residual stages, and a pyramid of maps that say what is where"),
     ("maps", "pictures"): ("unet", "a U-Net with residual blocks, which measured best in a given time"),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),

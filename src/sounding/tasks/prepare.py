@@ -197,6 +197,10 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     tests = asked.test or test
     tests = None if isinstance(tests, str) and not tests else tests
     table, drawn = _opened(source, asked, examples)
+    if asked.task == "auto" and table.task:
+        asked = Recipe().with_settings({**before_reading(table.task), **settings, "task": table.task})
+        examples = TASKS[table.task].from_source
+        asked, needed = examples.settled(asked), asks_for_target(table.task)
     target = examples.targets_of(table, asked.target or list(table.target), asked)
     if examples.cuts(asked):
         if asked.data.window:

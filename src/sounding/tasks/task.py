@@ -322,6 +322,14 @@ class Task(ABC):
         """
         raise UserError(f"a model for {self.name} writes no text", "give a run of --task language-modeling")
 
+    def counted(self, predictions: Predictions) -> dict[str, np.ndarray]:
+        """How many things of each class are in each row, for tasks that find some; see `Run.count`.
+
+        Raises:
+            UserError: where they do not.
+        """
+        raise UserError(f"a model for {self.name} counts nothing", "give a run of --task detection")
+
     def metrics(
         self, predictions: Predictions, truth: np.ndarray, weight: np.ndarray | None = None
     ) -> dict[str, float]:

@@ -31,6 +31,7 @@ from sounding.randomness import draw_seed
 from sounding.recipe import Recipe
 from sounding.tasks import Predictions, Regression, Task
 from sounding.tasks.multilabel import Multilabel
+from sounding.trust.detectors import DETECTORS
 from sounding.trust.masks import MASKS
 from sounding.trust.problem import Model, Problem
 from sounding.trust.series import SERIES
@@ -138,6 +139,7 @@ def compare(
 OF_TASK: Mapping[str, Mapping[str, Model]] = {
     "transcription": {"always the most frequent text": same_text},
     "translation": TRANSLATIONS,
+    "detection": DETECTORS,
     "segmentation": MASKS,
 }
 """Simple models of tasks that have their own, the guess first."""
@@ -330,6 +332,7 @@ _WORDS = {
     "reconstruction_error": "reconstruction error",
     "wer": "word error rate",
     "recall_at_10": "recall at 10",
+    "map50": "mean average precision at an overlap of 0.5",
     "iou": "mean intersection over union",
 }
 

@@ -51,11 +51,11 @@ class Examined:
 
     @cached_property
     def target(self) -> np.ndarray | None:
-        """(N,) codes of classes, or standardised numbers; none where there are several targets, or one of masks."""
+        """(N,) codes of classes, or standardised numbers; none of several targets, and of boxes or masks."""
         if len(self.schema.targets) == 1 and isinstance(self.schema.targets[0].fitted, Mask):
             return None
         targets = list(self.schema.encode_targets(self.table).values())
-        return targets[0] if len(targets) == 1 else None
+        return targets[0] if len(targets) == 1 and targets[0].ndim == 1 else None
 
     @property
     def is_classification(self) -> bool:

@@ -12,6 +12,7 @@ from sounding.data.sources import (
     arrow,
     audio_folder,
     catalogue,
+    coco,
     csv,
     frames,
     huggingface,
@@ -25,6 +26,8 @@ from sounding.data.sources import (
     records,
     text,
     ts,
+    voc,
+    yolo,
 )
 from sounding.data.sources._files import existing
 from sounding.data.stream import Stream, in_memory
@@ -57,10 +60,13 @@ SOURCES: tuple[Source, ...] = (
     csv,
     parquet,
     arrow,
+    coco,
     jsonl,
     ts,
     idx,
+    voc,
     mask_folder,
+    yolo,
     image_folder,
     audio_folder,
     parallel,

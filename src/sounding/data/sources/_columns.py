@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sounding.errors import DataError, Problems
+from sounding.kinds.boxes import are_boxes
 from sounding.kinds.series import series_depth
 from sounding.recipe import DataRecipe
 
@@ -36,7 +37,7 @@ def check_types(schema: pa.Schema, file: object) -> None:
         if extension and extension != _SHAPED:
             what = f"the extension type {extension} is refused"
             problems.add(DataError(what, "store the column as plain values", file=file, column=field.name))
-        elif pa.types.is_nested(field.type) and not _is_file(field.type) and not series_depth(field.type):
+        elif pa.types.is_nested(field.type) and not _is_held(field.type):
             what = f"cells of type {field.type} are not understood"
             problems.add(DataError(what, "spread them over plain columns", file=file, column=field.name))
     problems.raise_if_any()
@@ -55,6 +56,11 @@ def check_names(names: Sequence[str], settings: DataRecipe, file: object, line: 
             problems.add(DataError(what, "rename one of them", file=file, line=line))
         first.setdefault(name, position)
     problems.raise_if_any()
+
+
+def _is_held(kind: pa.DataType) -> bool:
+    """Whether nested cells are files, series or boxes."""
+    return _is_file(kind) or bool(series_depth(kind)) or are_boxes(kind)
 
 
 def _is_file(kind: pa.DataType) -> bool:
