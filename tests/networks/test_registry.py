@@ -49,6 +49,7 @@ def test_files_can_be_lifted_out() -> None:
         ]
         beside = {
             "tabular": {"feedforward"},
+            "detector": {"residual"},
             "unet": {"residual"},
             "encoder_decoder": {"residual", "unet"},
             "autoencoder": {"feedforward", "tabular"},

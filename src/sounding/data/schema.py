@@ -234,8 +234,7 @@ class Schema:
         return Encoded(blocks, tuple(findings))
 
     def encode_targets(self, table: Table) -> dict[str, np.ndarray]:
-        """Each target: (N,) int64 codes of classes, float64 with mean 0 and standard deviation 1, texts, boxes
-        or masks.
+        """Each target: (N,) int64 codes of classes, standardised float64, texts, boxes, or masks.
 
         Raises:
             DataError: naming the first missing, infinite or unknown value of each target.

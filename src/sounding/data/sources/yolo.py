@@ -16,7 +16,7 @@ from sounding.data.table import Table
 from sounding.errors import DataError, Problems
 from sounding.finding import Finding
 from sounding.kinds import Column
-from sounding.kinds.image import original_sizes
+from sounding.kinds.image import shapes_of
 from sounding.recipe import DataRecipe
 
 UNDERSTANDS = "a folder of pictures with boxes as YOLO keeps them (folders images and labels)"
@@ -46,7 +46,7 @@ def read(source: object, settings: DataRecipe) -> Table:
     names = _names(source)
     pictures = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES and _label_file(path))
     below = [path.relative_to(source).as_posix() for path in pictures]
-    sizes = original_sizes(
+    sizes = shapes_of(
         Column("image", pa.array(below, pa.string()), frozenset(), source, lambda row: (below[row], None))
     )
     marked, bare = list[Marked](), list[str]()
