@@ -116,6 +116,7 @@ def test_the_gradient_over_time_is_that_of_each_step_before_and_after(first):
     expected = {"start": over_time()}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     with watch(model, optimizer, say=None) as w:
+        w.patient = True
         for _ in range(8):
             optimizer.zero_grad()
             F.cross_entropy(model(tokens), y).backward()
@@ -126,6 +127,35 @@ def test_the_gradient_over_time_is_that_of_each_step_before_and_after(first):
     for name, norms in found.items():
         assert norms == pytest.approx(expected[name], rel=1e-4)
     assert found["start"] != pytest.approx(found["end"], rel=0.01)
+
+
+class Packing(nn.Module):
+    def __init__(self, lengths: torch.Tensor) -> None:
+        super().__init__()
+        self.lengths, self.cell, self.head = lengths, nn.GRU(2, 6, batch_first=True), nn.Linear(6, 1)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(values, self.lengths, batch_first=True, enforce_sorted=False)
+        return self.head(self.cell(packed)[1][0])[:, 0]
+
+
+def test_packed_sequences_count_for_as_long_as_they_last():
+    torch.manual_seed(0)
+    lengths = torch.tensor([9, 3, 5, 3])
+    model, values, y = Packing(lengths), torch.randn(4, 9, 2), torch.randn(4)
+    leaf = values.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.mse_loss(model(leaf), y), leaf)
+    there = torch.arange(9) < lengths[:, None]
+    expected = (gradient.norm(dim=2) * there).sum(0) / there.sum(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, say=None) as w:
+        w.patient = True
+        for _ in range(8):
+            optimizer.zero_grad()
+            F.mse_loss(model(values), y).backward()
+            optimizer.step()
+    start = w.flow()["players"]["model"]["over_time"]["start"]
+    assert start == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 def test_a_network_without_recurrence_has_no_gradient_over_time():

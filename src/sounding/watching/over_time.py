@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from sounding.watching.experiments import Laboratory, apart
 from sounding.watching.seen import Seen
@@ -36,12 +37,17 @@ def gradient_over_time(laboratory: Laboratory, weights: Mapping[str, Tensor] | N
     None where there are no such sequences, or no gradient comes back to them.
     """
     tape = laboratory.tapes[-1]
-    steps: list[Tensor] = []
+    leaves: list[Tensor | PackedSequence] = []
 
-    def followed(tensor: Tensor) -> Tensor:
-        leaf = tensor.detach().clone().requires_grad_()
-        steps.append(leaf)
-        return leaf
+    def followed(values: Tensor) -> Tensor:
+        leaves.append(values.detach().clone().requires_grad_())
+        return leaves[-1]
+
+    def entering(layer: nn.Module, args: tuple[Tensor | PackedSequence, ...]) -> tuple[Tensor | PackedSequence, ...]:
+        if isinstance(args[0], Tensor):
+            return followed(args[0]), *args[1:]
+        leaves.append(args[0]._replace(data=args[0].data.detach().clone().requires_grad_()))
+        return leaves[-1], *args[1:]
 
     began = time.thread_time()
     with apart(), torch.backends.cudnn.flags(enabled=False):  # whose backward passes want training mode
@@ -52,26 +58,22 @@ def gradient_over_time(laboratory: Laboratory, weights: Mapping[str, Tensor] | N
         if layer is None:
             loss = tape.play(models, followed)
         else:
-            layer.register_forward_pre_hook(lambda _, args: (_followed(args[0], followed), *args[1:]))
+            layer.register_forward_pre_hook(entering)
             loss = tape.play(models)
-        if not steps or steps[0].ndim != 3 or not loss.requires_grad:
+        if not leaves or not loss.requires_grad:
             return None
-        (gradient,) = torch.autograd.grad(loss, steps[0], allow_unused=True)
+        first = leaves[0]
+        leaf = first if isinstance(first, Tensor) else first.data
+        gradient: Tensor | None = torch.autograd.grad(loss, leaf, allow_unused=True)[0]
     laboratory.seconds += time.thread_time() - began
-    example = 0 if layer is None or layer.batch_first else 1
-    norms: Tensor | None = None if gradient is None else gradient.float().norm(dim=2).mean(example)
-    return norms
-
-
-def over_time(seen: Seen) -> dict[str, list[float]]:
-    """The same for a network with recurrent layers, by the weights of the `start` and of the `end`; else empty."""
-    if not seen.laboratory.is_ready or first_recurrent([seen.model]) is None:
-        return {}
-    weights = {"start": seen.laboratory.start or None, "end": None}
-    measured = {name: gradient_over_time(seen.laboratory, own) for name, own in weights.items() if own or name == "end"}
-    return {
-        name: norms.tolist() for name, norms in measured.items() if norms is not None and bool(norms.isfinite().all())
-    }
+    if gradient is None:
+        return None
+    norms = gradient.float().norm(dim=-1)
+    if not isinstance(first, Tensor):  # the first step of all examples, then the second of those that have one, ...
+        return torch.stack([step.mean() for step in norms.split(first.batch_sizes.tolist())])
+    if norms.ndim != 2:
+        return None
+    return norms.mean(0 if layer is None or layer.batch_first else 1)
 
 
 def first_recurrent(models: Iterable[nn.Module]) -> nn.RNNBase | None:
@@ -80,6 +82,12 @@ def first_recurrent(models: Iterable[nn.Module]) -> nn.RNNBase | None:
     return next(layers, None)
 
 
-def _followed(values: object, followed: Callable[[Tensor], Tensor]) -> object:
-    """Packed sequences stay as they are."""
-    return followed(values) if isinstance(values, Tensor) else values
+def over_time(seen: Seen) -> dict[str, list[float]]:
+    """The same for a network with recurrent layers, by the weights of the `start` and of the `end`; else empty."""
+    if not seen.laboratory.tapes or first_recurrent([seen.model]) is None:
+        return {}
+    weights = {"start": seen.laboratory.start or None, "end": None}
+    measured = {name: gradient_over_time(seen.laboratory, own) for name, own in weights.items() if own or name == "end"}
+    return {
+        name: norms.tolist() for name, norms in measured.items() if norms is not None and bool(norms.isfinite().all())
+    }

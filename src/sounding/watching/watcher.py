@@ -43,6 +43,8 @@ SPARING_FIRST = 3
 """Steps at the beginning that a sparing watch looks at; after them, the next one comes when the steps have doubled."""
 TROUBLED, HEADWAY = 60, 0.1
 """After so many steps with less of the loss gone a run is in trouble."""
+LONG_ENOUGH = 100
+"""Steps after which two more, to see how gradients went over time, hardly count."""
 EXPERIMENTS, EXPERIMENTS_ALLOWANCE = 0.05, 20.0
 """Of the time that has passed, what experiments may take beside so many seconds, where a run is in trouble ..."""
 CALM, CALM_ALLOWANCE = 0.01, 0.5
@@ -223,7 +225,8 @@ class Watch:
             seen.graph = None
             if kind is None:
                 seen.ended = True
-                seen.over_time = over_time(seen)
+                if self.patient or seen.done >= LONG_ENOUGH:
+                    seen.over_time = over_time(seen)
                 self._judge(seen)
         if self._say is not None:
             self._say(self.summary())
