@@ -40,8 +40,9 @@ def gradient_over_time(laboratory: Laboratory, weights: Mapping[str, Tensor] | N
     leaves: list[Tensor | PackedSequence] = []
 
     def followed(values: Tensor) -> Tensor:
-        leaves.append(values.detach().clone().requires_grad_())
-        return leaves[-1]
+        leaf = values.detach().clone().requires_grad_()
+        leaves.append(leaf)
+        return leaf
 
     def entering(layer: nn.Module, args: tuple[Tensor | PackedSequence, ...]) -> tuple[Tensor | PackedSequence, ...]:
         if isinstance(args[0], Tensor):
@@ -68,9 +69,9 @@ def gradient_over_time(laboratory: Laboratory, weights: Mapping[str, Tensor] | N
     laboratory.seconds += time.thread_time() - began
     if gradient is None:
         return None
-    norms = gradient.float().norm(dim=-1)
+    norms: Tensor = gradient.float().norm(dim=-1)
     if not isinstance(first, Tensor):  # the first step of all examples, then the second of those that have one, ...
-        return torch.stack([step.mean() for step in norms.split(first.batch_sizes.tolist())])
+        return torch.stack([step.mean() for step in torch.split(norms, first.batch_sizes.tolist())])
     if norms.ndim != 2:
         return None
     return norms.mean(0 if layer is None or layer.batch_first else 1)
