@@ -2,7 +2,8 @@
 
 The network and two simple answers on the same 72 test pictures.
 
-    python -m benchmarks.detection [--seeds 1 2] [--time 45m] [--epochs N] [--network NAME ...] [--set KEY=VALUE]
+    python -m benchmarks.detection [--seeds 1 2] [--time 45m] [--epochs N] [--network NAME ...] [--keep DIR]
+        [--set KEY=VALUE]
 
 SOUNDING_DATA names the folder of the public data sets. The last line is JSON.
 """
@@ -27,12 +28,15 @@ MICROSCOPE = {"detection.upside_down": True}
 """There is no up in it."""
 
 
-def measure(network: str, seed: int, changes: dict[str, Any]) -> dict[str, Any]:
-    """One run: what it reached, beside simple answers, and what it took."""
+def measure(network: str, seed: int, changes: dict[str, Any], out: str | None = None) -> dict[str, Any]:
+    """One run: what it reached, beside simple answers, and what it took.
+
+    out: where the run is kept.
+    """
     settings = {"network.name": network, "seed": seed, **PLAN, **MICROSCOPE, **changes}
     with tempfile.TemporaryDirectory() as folder:
         started, used = time.perf_counter(), time.process_time()
-        run = fit("@bccd", settings=settings, out=Path(folder) / "run", progress=False)
+        run = fit("@bccd", settings=settings, out=out or Path(folder) / "run", progress=False)
         seconds, processor = time.perf_counter() - started, time.process_time() - used
         results = run.results
         counts = results["figures"]["detection"]["counts"]
@@ -63,6 +67,7 @@ def main() -> None:
     parser.add_argument("--time")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--network", nargs="+", default=["auto"])
+    parser.add_argument("--keep", metavar="DIR", help="where the run is kept: for a single one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     changes = dict(parse_setting(one) for one in options.set)
@@ -70,7 +75,8 @@ def main() -> None:
         changes["training.time"] = parse_duration(options.time)
     if options.epochs:
         changes["training.epochs"] = options.epochs
-    found = [measure(network, seed, changes) for network in options.network for seed in options.seeds]
+    keep = options.keep
+    found = [measure(network, seed, changes, keep) for network in options.network for seed in options.seeds]
     for one in found:
         reached = "reached" if one["metrics"]["map50"] >= FLOOR else "not reached"
         print(

@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, ViTConfig, ViTForImageClassification, ViTModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTModel,
+    YolosConfig,
+    YolosForObjectDetection,
+)
 
 GOOD, BAD = ["good", "great", "bright"], ["bad", "awful", "dull"]
 PLAIN = "the a film is was and not of it".split()
@@ -67,3 +75,23 @@ def reviews(rows: int = 120) -> pd.DataFrame:
         texts.append(" ".join(words))
         felt.append("good" if row % 2 else "bad")
     return pd.DataFrame({"text": texts, "felt": felt})
+
+
+def save_yolos(folder: Path) -> Path:
+    """A detector whose queries are tokens beside those of the picture."""
+    torch.manual_seed(0)
+    config = YolosConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=[32, 32],
+        patch_size=8,
+        num_detection_tokens=12,
+        num_labels=5,
+    )
+    YolosForObjectDetection(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        '{"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.2, 0.3], "size": {"shortest_edge": 32}}'
+    )
+    return folder

@@ -47,7 +47,14 @@ from sounding.networks.language_recurrent import LanguageRecurrent
 from sounding.networks.language_transformer import LanguageTransformer
 from sounding.networks.normalization import NORMALIZATIONS, build_normalization
 from sounding.networks.one_class import OneClass, SquaredDistances, centre_on, picture_one_class, table_one_class
-from sounding.networks.pretrained import PretrainedPictures, PretrainedText, pretrained_pictures, pretrained_text
+from sounding.networks.pretrained import (
+    PretrainedDetector,
+    PretrainedPictures,
+    PretrainedText,
+    pretrained_detector,
+    pretrained_pictures,
+    pretrained_text,
+)
 from sounding.networks.pretraining import LESSONS, Lesson, MaskedColumns, MaskedPatches, TwoViews, nt_xent
 from sounding.networks.recommenders import MatrixFactorization, NeuralFactorization, TwoTowers
 from sounding.networks.recurrent import RecurrentEncoder, RecurrentNetwork
@@ -100,6 +107,7 @@ __all__ = [
     "NeuralFactorization",
     "OneClass",
     "PictureFeedForward",
+    "PretrainedDetector",
     "PretrainedPictures",
     "PretrainedText",
     "Reconstruction",
@@ -147,6 +155,7 @@ __all__ = [
     "picture_autoencoder",
     "picture_one_class",
     "picture_variational_autoencoder",
+    "pretrained_detector",
     "pretrained_pictures",
     "pretrained_text",
     "quantile_bins",
@@ -295,5 +304,6 @@ NETWORKS: dict[str, Family] = {
 PRETRAINED: dict[str, Family] = {
     "tokens": Family(pretrained_text, "tokens"),
     "pictures": Family(pretrained_pictures, "pictures"),
+    "detector": Family(pretrained_detector, "pictures", "detections"),
 }
-"""By what they take: encoders that were trained elsewhere; their configuration is an option."""
+"""Encoders and detectors that were trained elsewhere, by what is made of them; their configuration is an option."""

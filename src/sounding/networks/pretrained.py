@@ -1,4 +1,4 @@
-"""Encoders that were trained elsewhere, with a head of their own: text and picture models of the library transformers.
+"""Encoders and detectors that were trained elsewhere, with a new head: models of the library transformers.
 
 Sources: a text as the mean of its tokens: Reimers and Gurevych 2019, arXiv:1908.10084; adapters of low rank: Hu et al.
 2021, arXiv:2106.09685, by the library peft.
@@ -7,6 +7,7 @@ Sources: a text as the mean of its tokens: Reimers and Gurevych 2019, arXiv:1908
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from sounding.networks._choice import choose
 from sounding.networks._padding import real_places, trimmed
 from sounding.networks.convolutional import Standardize
+from sounding.networks.detector import Detections
 
 GROUP = 16
 """Texts that pass together on a CPU, where each place of padding costs time: those of about one length."""
@@ -136,6 +138,66 @@ class PretrainedPictures(_Pretrained):
         return cast("Tensor", self.dropout(self.pool(self.pretrained(pixel_values=standardised), None)))
 
 
+class PretrainedDetector(nn.Module):
+    """A pre-trained detector of the library transformers, whose queries say what is where; what they call it is new.
+
+    It is trained as any detector here is, not with one query for each thing: those queries answer for a thing that say
+    it best, and what they repeat is left out afterwards (Ouyang-Zhang et al. 2022, arXiv:2212.06137).
+
+    Args:
+        detector: called with `pixel_values` (B, 3, H, W); answers with `pred_boxes` (B, Q, 4), middle, width and
+            height in fractions of the sides, and a `last_hidden_state` that ends in the Q queries.
+        out_features: classes.
+        mean, std: of red, green and blue in [0, 1], by which the detector's pictures were standardised.
+        prior: the probability of every class for every query before training.
+
+    Pictures come as they are stored, (B, 1 or 3, H, W) uint8 or float in [0, 1], of any size.
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        out_features: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        prior: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.pretrained, self.standardize = detector, Standardize(mean, std)
+        config = cast("Any", detector).config
+        self.num_features = int(config.hidden_size)
+        if hasattr(detector, "class_labels_classifier"):
+            detector.register_module("class_labels_classifier", _Nameless())  # its own classes are never asked for
+        self.head = nn.Linear(self.num_features, out_features)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.constant_(self.head.bias, -math.log((1 - prior) / prior))
+
+    def forward(self, pictures: Tensor) -> Detections:
+        """(B, 1 or 3, H, W) to what each query says; it may speak of any place."""
+        standardised = self.standardize(pictures)
+        outputs = self.pretrained(pixel_values=standardised)
+        middle, sides = outputs.pred_boxes.float().split(2, dim=2)
+        whole = middle.new_tensor([pictures.shape[3], pictures.shape[2]])
+        boxes = torch.cat([middle - sides / 2, middle + sides / 2], 2) * torch.cat([whole, whole])
+        queries = outputs.last_hidden_state[:, -boxes.shape[1] :]
+        reach = whole.max().expand(*boxes.shape[:2], 1) * 2
+        return Detections(self.head(queries).float(), boxes, torch.cat([middle * whole, reach], 2))
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights of a detector of the same kind and size."""
+        own = self.pretrained.state_dict()
+        self.pretrained.load_state_dict({name: weights[name] for name in own})
+
+
+class _Nameless(nn.Module):
+    """In the place of a classifier whose classes are not wanted: one class, which nothing is."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(..., size) to (..., 1)."""
+        return values[..., :1]
+
+
 def pretrained_text(
     vocabulary_size: int,
     out_features: int,
@@ -185,6 +247,24 @@ def pretrained_pictures(
         _built(config), out_features, mean=mean, std=std, size=size, pooling=pooling, dropout=dropout
     )
     return _adapted(network, lora)
+
+
+def pretrained_detector(
+    in_channels: int,
+    out_features: int,
+    *,
+    picture_size: tuple[int, int],
+    config: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    queries: int,
+) -> PretrainedDetector:
+    """A detector by its configuration, with random weights; `config` as in `pretrained_text`, `queries` tells of it."""
+    from transformers import AutoConfig, AutoModelForObjectDetection
+
+    settings = AutoConfig.for_model(**json.loads(config))
+    detector = AutoModelForObjectDetection.from_config(settings, trust_remote_code=False, dtype=torch.float32)
+    return PretrainedDetector(detector, out_features, mean=mean, std=std)
 
 
 Network = TypeVar("Network", bound=_Pretrained)

@@ -18,6 +18,8 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
     """
     usual = for_pretrained if is_pretrained(settings.get("network.name", "")) else for_inputs
     chosen = FOR_TASK.get(task, usual)(forms, rows)
+    if usual is for_pretrained and task in FOR_TASK:  # what is new is learned as ever, what was trained before slowly
+        chosen |= {"training.optimizer.lr": 2e-3, "training.optimizer.rates": {"*pretrained.*": 0.05}}
     if usual is for_pretrained and settings.get("transfer.source"):  # its upper layers get nearly the whole rate
         chosen["training.optimizer.lr"] = 2e-4
     if task == "recommendation" and settings.get("recommendation.feedback") == "implicit":

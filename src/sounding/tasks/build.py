@@ -94,7 +94,7 @@ def choose_network(
         return usual[forms[0]]
     if name == COMPOSITE and several:
         return name, "as the settings say"
-    if is_pretrained(name) and given == ("logits",):
+    if is_pretrained(name) and set(given) <= {"logits", "detections"}:
         return name, "as the settings say"
     known = [known for known, family in NETWORKS.items() if family.takes in forms and family.answers in given]
     known += [COMPOSITE] * several
@@ -130,6 +130,9 @@ def build_network(
     name, _ = choose_network(blocks, recipe.name, answers)
     inputs = inputs_of(blocks)
     family = _family(name, recipe.options)
+    if is_pretrained(name) and family is not None and family.answers not in answers:
+        what = f'"{name}" gives {family.answers}, and the task asks for {answers}'
+        raise RecipeError(what, "take a detector for boxes, and an encoder for all else")
     fits = {key: family is not None and family.takes == form for key, (form, _) in inputs.items()}
     names = {key: name if fits[key] else DEFAULTS["logits", form][0] for key, (form, _) in inputs.items()}
     known = COMPOSITE_OPTIONS if family is None else tuple(family.options)
@@ -281,7 +284,9 @@ def _columns(blocks: Sequence[Block], side: str) -> tuple[int, tuple[int, ...]]:
 
 def _family(name: str, options: Mapping[str, Any]) -> Family | None:
     """The family of a name; that of an encoder from elsewhere is told by the options that come with it."""
-    return PRETRAINED["pictures" if "size" in options else "tokens"] if is_pretrained(name) else NETWORKS.get(name)
+    if not is_pretrained(name):
+        return NETWORKS.get(name)
+    return PRETRAINED["detector" if "queries" in options else "pictures" if "size" in options else "tokens"]
 
 
 def _build(name: str, form: str, blocks: Sequence[Block], outputs: int, options: Mapping[str, Any]) -> nn.Module:

@@ -28,7 +28,7 @@ from sounding.data.schema import Schema
 from sounding.data.table import Table
 from sounding.errors import DamagedError, RecipeError
 from sounding.kinds import Block, Column, Image, Kind, Subwords
-from sounding.networks.pretrained import PretrainedPictures, PretrainedText
+from sounding.networks.pretrained import PretrainedDetector, PretrainedPictures, PretrainedText
 from sounding.recipe import DataRecipe, NetworkRecipe
 from sounding.tasks.beginning import Beginning
 from sounding.tasks.build import INSTALL
@@ -61,7 +61,8 @@ class Encoder(Beginning):
     takes: str
     """The form of its input: `tokens` or `pictures`."""
     description: Mapping[str, Any]
-    """Options of the network that are the encoder's: `config`, and of pictures `mean`, `std` and `size`."""
+    """Options of the network that are the encoder's: `config`, and of pictures `mean`, `std` and `size`, of detectors
+    `queries` in its place."""
     pooling: str
     """The option that suits it best."""
     tokenizer: str
@@ -119,28 +120,32 @@ class Encoder(Beginning):
 
     def _pictures(self, column: Column, rows: np.ndarray, settings: DataRecipe) -> Image:
         """Pictures of one size, not larger than the encoder's, are stored as they are, and enlarged in batches."""
-        side = max(self.description["size"])
         kind, notes = Image.fit(column, rows, settings)
+        if "size" not in self.description:  # a detector takes pictures of any size
+            return kind
+        side = max(self.description["size"])
         if settings.picture_size or (not notes and max(kind.height, kind.width) <= side):
             return kind
         return Image.fit(column, rows, replace(settings, picture_size=side))[0]
 
     def network_settings(self, blocks: Sequence[Block], asked: NetworkRecipe) -> dict[str, Any]:
         """The name as it was asked for, and all that the encoder fixes."""
-        options = {"pooling": self.pooling, **asked.options, **self.description}
+        pooling = {"pooling": self.pooling} if self.pooling else {}
+        options = {**pooling, **asked.options, **self.description}
         return {"network.name": self.name, "network.options": options}
 
     def load_into(self, network: nn.Module, blocks: Sequence[Block]) -> None:
         """Give its weights to every part of a network that was built for them."""
         for module in network.modules():
-            if isinstance(module, PretrainedText | PretrainedPictures):
+            if isinstance(module, PretrainedText | PretrainedPictures | PretrainedDetector):
                 module.load(self.weights)
 
     def told(self) -> str:
         """In words, for people."""
         count = sum(tensor.numel() for tensor in self.weights.values())
         model = json.loads(self.description["config"])["model_type"]
-        return f"a {model} encoder of {count:,} parameters that was trained elsewhere, and a new head"
+        what = "detector" if "queries" in self.description else "encoder"
+        return f"a {model} {what} of {count:,} parameters that was trained elsewhere, and a new head"
 
 
 def _read(name: str) -> Encoder:
@@ -149,12 +154,17 @@ def _read(name: str) -> Encoder:
     with _quiet():
         config = _config(name, place)
         takes = _takes(name, config)
+        finds = _finds_boxes(config)
         module, absent = _module(name, place, config)
         description: dict[str, Any] = {"config": _text_of(config)}
         tokenizer, limit = "", 0
         if takes == "tokens":
             tokenizer, limit = _tokenizer(name, place), _limit(place, config, module)
             pooling = _pooling_of_texts(place)
+        elif finds:
+            stated = _preprocessing(name, place, config)
+            description |= {key: stated[key] for key in ("mean", "std")} | {"queries": _queries(config)}
+            pooling = ""
         else:
             description |= _preprocessing(name, place, config)
             pooling = _pooling_of_pictures(module, description["size"], absent)
@@ -219,6 +229,8 @@ def _takes(name: str, config: Any) -> str:
     def among(*names: str) -> bool:
         return any(kind in getattr(known, f"MODEL_FOR_{one}_MAPPING_NAMES") for one in names)
 
+    if _finds_boxes(config):
+        return "pictures"
     if among("AUDIO_CLASSIFICATION", "CTC", "SPEECH_SEQ_2_SEQ"):
         raise RecipeError(f'"{name}" is a {kind} model, which reads sound: no kind of column is sound yet', _TAKE)
     if getattr(config, "is_encoder_decoder", False):
@@ -232,15 +244,28 @@ def _takes(name: str, config: Any) -> str:
     raise RecipeError(f'"{name}" is a {kind} model, and is not known to encode texts or pictures', _TAKE)
 
 
+def _finds_boxes(config: Any) -> bool:
+    """Whether it is a detector."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES as DETECTORS
+
+    return config.model_type in DETECTORS
+
+
+def _queries(config: Any) -> int:
+    """How many boxes a detector speaks of."""
+    return int(getattr(config, "num_queries", None) or config.num_detection_tokens)
+
+
 _TAKE = "take an encoder of texts or pictures, such as BERT or ViT"
 
 
 def _module(name: str, place: str, config: Any) -> tuple[nn.Module, list[str]]:
     """The encoder with its weights, and the names of those that the files lack: of the pooler, at most."""
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForObjectDetection
 
+    kind = AutoModelForObjectDetection if _finds_boxes(config) else AutoModel
     try:
-        module, told = AutoModel.from_pretrained(
+        module, told = kind.from_pretrained(
             place,
             config=config,
             use_safetensors=True,
