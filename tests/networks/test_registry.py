@@ -63,7 +63,7 @@ def test_files_can_be_lifted_out() -> None:
             "seq2seq_recurrent": {"_tied", "decoding"},
             "seq2seq_transformer": {"_tied", "decoding", "transformer"},
             "denoiser": {"feedforward"},
-            "pretrained": {"convolutional"},
+            "pretrained": {"convolutional", "detector"},
             "sound": {"recurrent", "spectrogram"},
         }
         assert set(imports) <= helpers | beside.get(name, set()), name
