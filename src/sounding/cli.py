@@ -221,6 +221,25 @@ def _check_script(options: argparse.Namespace) -> int:
     return outcome.exit_status
 
 
+def _style(options: argparse.Namespace) -> None:
+    from sounding.report import write_painted
+    from sounding.run import paint
+
+    settings = dict(parse_setting(f"style.{text}") for text in options.set)
+    named = {"style.backbone": options.backbone, "style.steps": options.steps, "style.size": options.size}
+    settings |= {key: value for key, value in named.items() if value is not None}
+    out = Path(options.out)
+    painted = paint(options.content, options.style, settings=settings, out=out)
+    if options.quiet:
+        return
+    if painted.losses:
+        first, last = painted.losses[0], painted.losses[-1]
+        print(f"compared by {painted.told}")
+        print(f"distance to the style {first['style']:.3g}, after {last['step']} steps {last['style']:.3g}")
+        print(f"distance to the content {last['content']:.3g}")
+    print(f"{out}   {write_painted(painted, out)}")
+
+
 def _data(options: argparse.Namespace) -> None:
     from sounding.data.catalogue import catalogue_entries, catalogue_entry
 
@@ -361,12 +380,25 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("run", metavar="RUN")
     report.add_argument("--no-open", action="store_true", help="only write it")
 
+    style = command("style", _style, "paint a picture in the style of another, or of a run of --task style")
+    style.add_argument("content", metavar="PICTURE")
+    style.add_argument("style", metavar="STYLE", help="a picture, or the folder of a run that learned one style")
+    style.add_argument("--out", metavar="FILE", default="painted.png", help=".png or .jpg (default: painted.png)")
+    style.add_argument(
+        "--backbone",
+        metavar="RUN",
+        help="whose features are compared: a run that tells pictures apart, hf:NAME_OR_FOLDER, or random (default)",
+    )
+    style.add_argument("--steps", metavar="N", type=int)
+    style.add_argument("--size", metavar="PIXELS", type=int, help="of the longer side, at most")
+    style.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as content_weight=3")
+
     data = command("data", _data, "the catalogue of data sets")
     data.add_argument("name", metavar="NAME", nargs="?", help="tell about one")
 
     for sub in (fit, resume, evaluate, check):
         sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    for sub in (fit, resume, predict):
+    for sub in (fit, resume, predict, style):
         sub.add_argument("--quiet", action="store_true", help="print nothing but what was asked for")
     return parser
 

@@ -41,7 +41,9 @@ from sounding.errors import DamagedError, RecipeError, UserError, nearest
 from sounding.finding import Finding
 from sounding.kinds import Encoded
 from sounding.recipe import Recipe
-from sounding.tasks import TASKS, Predictions, Task, arrange, build_network
+from sounding.tasks import TASKS, Predictions, Style, Task, arrange, build_network
+from sounding.tasks.painting import Painted, optimized, read_colours, write_picture
+from sounding.tasks.perception import Perception
 from sounding.tasks.samples import Samples, columns_of, draw_samples
 from sounding.training import EpochRecord, StepRecord
 from sounding.training.checkpoint import verify_manifest
@@ -275,6 +277,39 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: 
     if wrong:
         raise DamagedError("; ".join(wrong[:10]), "the weights belong to another network", file=file)
     network.load_state_dict(dict(tensors))
+
+
+def paint(
+    content: str | Path,
+    style: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+) -> Painted:
+    """Paint a picture in the style of another, or in that of a run of the task `style`.
+
+    content:  a picture file.
+    style:    a picture file, whose style is taken over in some hundred steps; or the folder of a run that learned one
+              style, and paints in one pass.
+    settings: of the recipe, such as `{"style.steps": 400, "style.backbone": "runs/photographs-1"}`.
+    out:      where the painting is written, by the ending.
+
+    Raises:
+        UserError: for a picture that cannot be read, or a run that does not paint.
+    """
+    recipe = Recipe().with_settings(settings or {})
+    if Path(style).is_dir():
+        run = Run(Path(style))
+        if not isinstance(run.task, Style):
+            raise UserError("this run does not paint", "give a picture, or a run of --task style", file=style)
+        painted = run.task.painted(run.network, read_colours(content))
+    else:
+        perception = Perception.of(recipe.style.backbone, seed=recipe.seed)
+        before, wanted = (read_colours(path, recipe.style.size) for path in (content, style))
+        painted = optimized(before, wanted, perception, recipe.style)
+    if out is not None:
+        write_picture(painted.picture, out)
+    return painted
 
 
 def write_table(table: pa.Table, path: str | None) -> None:

@@ -69,6 +69,7 @@ def test_the_page_begins_with_the_verdict_and_its_number(tumours: Results, recip
         "segmented",
         "carried",
         "varied",
+        "painted",
     )  # of other tasks, or of what was learned before
     assert page.ids() == [name for name in SECTIONS if name not in others]
     heading, number = page.text.index(tumours["verdict"]["headline"]), page.text.index("95 % interval")

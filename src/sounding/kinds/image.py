@@ -199,6 +199,25 @@ class Image(Kind):
         return stamp(column)
 
 
+def read_picture(file: Path) -> Pillow.Image:
+    """A picture by itself, upright, as 8-bit grey or colours.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+    """
+    if not file.is_file():
+        raise DataError("there is no such picture", "correct the path", file=file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with opened(file) as picture:
+                return _upright(picture)
+    except RefusedError as refusal:
+        raise DataError(refusal.args[0], refusal.args[1], file=file) from None
+    except UNREADABLE as error:
+        raise DataError(f"is damaged and cannot be decoded ({error})", "replace it", file=file) from None
+
+
 def arrays_of(column: Column) -> np.ndarray | None:
     """(N, height, width) or (N, height, width, channels) uint8, where the cells are arrays."""
     cells = column.plain

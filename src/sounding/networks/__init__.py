@@ -72,6 +72,7 @@ from sounding.networks.series_readers import SeriesRecurrent, SeriesTransformer
 from sounding.networks.sound import Frames, SoundConvolution, SoundFrames, SoundRecurrent
 from sounding.networks.spectrogram import LogMel
 from sounding.networks.stochastic_depth import StochasticDepth
+from sounding.networks.style import StyleNetwork
 from sounding.networks.tabular import TabularEnsemble, TabularFeedForward, quantile_bins
 from sounding.networks.text_ensemble import TextEnsemble
 from sounding.networks.transformer import TransformerEncoder, TransformerNetwork
@@ -127,6 +128,7 @@ __all__ = [
     "SquaredDistances",
     "Standardize",
     "StochasticDepth",
+    "StyleNetwork",
     "TableDenoiser",
     "TabularEnsemble",
     "TabularFeedForward",
@@ -217,6 +219,7 @@ class Family:
                         `decoding.Writer`
         detections      `Detections`: at every place of its maps the logits of `out_features` classes, and a box
         maps            (B, out_features, H, W) logits: a class for each pixel
+        painting        (B, in_channels, H, W): pictures in the space of the inputs
         samples         an `AdversarialNetwork` that makes inputs up, of `out_features` classes or of none; it is called
                         with noise and classes
     """
@@ -236,6 +239,7 @@ class Family:
         "next_codes",
         "detections",
         "maps",
+        "painting",
     ] = "logits"
 
     @property
@@ -296,6 +300,7 @@ NETWORKS: dict[str, Family] = {
     "matrix_factorization": Family(MatrixFactorization, "interactions", "scores"),
     "two_towers": Family(TwoTowers, "interactions", "scores"),
     "neural_factorization": Family(NeuralFactorization, "interactions", "scores"),
+    "style_network": Family(StyleNetwork, "pictures", "painting"),
     "denoiser": Family(TableDenoiser, "table", "strangeness"),
     "one_class": Family(table_one_class, "table", "distances"),
     "picture_one_class": Family(picture_one_class, "pictures", "distances"),

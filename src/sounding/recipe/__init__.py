@@ -15,6 +15,7 @@ from sounding.recipe.of_tasks import (
     LanguageRecipe,
     PretrainingRecipe,
     RecommendationRecipe,
+    StyleRecipe,
     TransferRecipe,
     TranslationRecipe,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Recipe",
     "RecommendationRecipe",
     "Settings",
+    "StyleRecipe",
     "TrainingRecipe",
     "TransferRecipe",
     "TranslationRecipe",

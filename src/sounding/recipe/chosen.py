@@ -349,6 +349,22 @@ def for_detection(forms: set[str], rows: int) -> dict[str, Any]:
     }
 
 
+def for_style(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for painting in a style: a number of steps rather than of passes."""
+    return {
+        "training.epochs": min(max(round(6000 / rows), 2), 200),
+        "training.batch_size": 4,
+        "training.patience": 0,
+        "training.optimizer.name": "adam",
+        "training.optimizer.lr": 5e-3,
+        "training.optimizer.weight_decay": 0.0,
+        "training.schedule": "cosine",
+        "training.warmup": 0.05,
+        "training.clip_norm": 1.0,
+        "training.augment": "light",
+    }
+
+
 BEFORE_READING: dict[str, dict[str, Any]] = {
     "language-modeling": {"data.txt": "document", "data.validation": 0.05, "data.test": 0.05},
     "detection": {"data.picture_longest": 320},
@@ -367,6 +383,7 @@ FOR_TASK: dict[str, Callable[[set[str], int], dict[str, Any]]] = {
     "language-modeling": for_language_modeling,
     "recommendation": for_recommendation,
     "detection": for_detection,
+    "style": for_style,
 }
 """By the name of a task its own settings, from the forms of the inputs and the training rows; others: `for_inputs`."""
 

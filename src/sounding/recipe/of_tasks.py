@@ -132,6 +132,29 @@ class GenerationRecipe:
 
 
 @dataclass(kw_only=True, slots=True)
+class StyleRecipe:
+    """How pictures are painted in the style of another, in the task `style` and by `sounding style`."""
+
+    picture: str = ""
+    """The picture file whose style is wanted."""
+    backbone: str = "random"
+    """Whose features are compared: the folder of a run that learned to tell pictures apart, `hf:NAME_OR_FOLDER` for an
+    encoder from elsewhere, or `random` filters that were never trained."""
+    content_weight: float = 3.0
+    """Weight of the distance to the picture as it was."""
+    style_weight: float = 10.0
+    """Weight of the distance to the style."""
+    smoothness: float = 3.0
+    """Weight of the squared steps from pixel to pixel (total variation)."""
+    size: int = 256
+    """Pixels of the longer side that is painted, and that style is taken from, at most."""
+    steps: int = 200
+    """Steps of Adam on the pixels of one picture, for `sounding style`."""
+    rate: float = 0.02
+    """Its learning rate."""
+
+
+@dataclass(kw_only=True, slots=True)
 class LanguageRecipe:
     """How running text is learned and continued, in the task `language-modeling`."""
 

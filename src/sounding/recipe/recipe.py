@@ -19,6 +19,7 @@ from sounding.recipe.of_tasks import (
     PretrainingRecipe,
     RecommendationRecipe,
     SegmentationRecipe,
+    StyleRecipe,
     TranscriptionRecipe,
     TransferRecipe,
     TranslationRecipe,
@@ -275,6 +276,7 @@ class Recipe:
     recommendation: RecommendationRecipe = field(default_factory=RecommendationRecipe)
     translation: TranslationRecipe = field(default_factory=TranslationRecipe)
     detection: DetectionRecipe = field(default_factory=DetectionRecipe)
+    style: StyleRecipe = field(default_factory=StyleRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def with_settings(self, settings: Settings) -> Recipe:

@@ -19,7 +19,9 @@ from markupsafe import Markup
 
 from sounding.errors import DataError
 from sounding.report import figures, words
+from sounding.report.contents import data_uri
 from sounding.report.sections import sections
+from sounding.tasks.painting import Painted
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0b6284"/>'
@@ -76,6 +78,14 @@ def write_varied(name: str, shown: Mapping[str, Any]) -> Path:
     """
     stem = re.sub(r"[^\w-]+", "-", Path(name).name.split(".")[0]).strip("-") or "source"
     return _write_whole(Path(f"{stem}-augmented.html"), render({"source": name, "varied": shown}))
+
+
+def write_painted(painted: Painted, out: Path) -> Path:
+    """Write a page of one painting beside it: the pictures, and how the distances went."""
+    pictures = {name: data_uri(getattr(painted, name)) for name in ("content", "style", "picture")}
+    pair = {"original": pictures["content"], "painted": pictures["picture"]}
+    known = {"style": pictures["style"], "pairs": [pair], "losses": painted.losses, "told": painted.told}
+    return _write_whole(out.with_suffix(".html"), render({"source": out.stem, "figures": {"painted": known}}))
 
 
 def open_in_browser(page: Path) -> bool:

@@ -21,6 +21,7 @@ from sounding.report.forecasts import forecasts
 from sounding.report.generated import generated
 from sounding.report.imagined import imagined
 from sounding.report.lines import small_lines
+from sounding.report.painted import painted
 from sounding.report.recommended import recommended
 from sounding.report.segmented import segmented
 from sounding.report.svg import PERCENT, evenly
@@ -622,6 +623,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, str], Values | None]]] = {
     "findings": ("Findings", findings),
     "data": ("Data", data),
     "varied": ("As the network sees them", varied),
+    "painted": ("Painted", painted),
     "recommended": ("Recommended", recommended),
     "generated": ("Made up", generated),
     "forecasts": ("Forecasts", forecasts),

@@ -17,6 +17,7 @@ from sounding.tasks.pretraining import Features, Pretraining
 from sounding.tasks.recommendation import Recommendation, Recommended
 from sounding.tasks.regression import Regression
 from sounding.tasks.segmentation import Segmentation
+from sounding.tasks.style import Style
 from sounding.tasks.task import Predictions, Task, Thumbnail
 from sounding.tasks.transcription import Transcription
 from sounding.tasks.translation import Translation
@@ -40,6 +41,7 @@ __all__ = [
     "Recommended",
     "Regression",
     "Segmentation",
+    "Style",
     "Task",
     "Thumbnail",
     "Transcription",
@@ -66,6 +68,7 @@ TASKS: dict[str, type[Task]] = {
     "forecasting": Forecasting,
     "transcription": Transcription,
     "language-modeling": LanguageModeling,
+    "style": Style,
     "recommendation": Recommendation,  # type: ignore[type-abstract]  # its `for_schema` gives one of two whole ones
 }
 """Every task by the name that recipes use."""

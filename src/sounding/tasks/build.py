@@ -44,6 +44,7 @@ DEFAULTS = {
     ("next_token", "tokens"): ("language_recurrent", "an LSTM, which measured best in a given time"),
     ("detections", "pictures"): ("detector", "residual stages, and a pyramid of maps that say what is where"),
     ("maps", "pictures"): ("unet", "a U-Net with residual blocks, which measured best in a given time"),
+    ("painting", "pictures"): ("style_network", "convolutions to a quarter of the sides and back"),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),
 }
@@ -223,6 +224,15 @@ class StandardizedAutoencoder(Standardized):
         return pictures
 
 
+class StandardizedPainter(Standardized):
+    """A network that gives pictures back in the space that it sees; here they come out in [0, 1], or nearly so."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, C, H, W) uint8, or float in [0, 1], to (B, C, H, W) float."""
+        values: Tensor = self.network(self.standardize(pictures))
+        return values * self.standardize.deviation + self.standardize.mean
+
+
 class PictureNetwork(nn.Module):
     """A network for pictures that takes them as they are stored, and standardises them by its training pictures.
 
@@ -253,6 +263,7 @@ class PictureNetwork(nn.Module):
 WRAPPERS: Mapping[str, Callable[[Standardize, nn.Module], nn.Module]] = {
     "logits": PictureNetwork,
     "reconstruction": StandardizedAutoencoder,
+    "painting": StandardizedPainter,
 }
 """By what a network for pictures gives, what makes it take them as they are stored; others: `Standardized`."""
 

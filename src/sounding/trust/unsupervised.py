@@ -22,6 +22,7 @@ from sounding.trust import ngrams
 from sounding.trust.forecasting import FORECASTS
 from sounding.trust.invented import columns_apart, normal
 from sounding.trust.outliers import OUTLIERS
+from sounding.trust.paintings import PAINTINGS
 from sounding.trust.problem import Model, Problem
 from sounding.trust.recommenders import RECOMMENDERS
 
@@ -106,6 +107,7 @@ WITHOUT_TARGET: Mapping[str, Mapping[str, Model]] = {
     "forecasting": FORECASTS,
     "language-modeling": {"frequencies of tokens": ngrams.frequencies, "interpolated n-grams": ngrams.interpolated},
     "recommendation": RECOMMENDERS,
+    "style": PAINTINGS,
     "generation": {"columns drawn one by one": columns_apart, "a normal distribution": normal},
 }
 """By task, the simple models by name: the guess first."""
