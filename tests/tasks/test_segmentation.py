@@ -259,6 +259,36 @@ def test_the_encoder_decoder_learns_too(tmp_path: Path) -> None:
     assert done.metrics["test"]["iou"] > 0.45
 
 
+def test_a_classifier_gives_its_encoder(tmp_path: Path) -> None:
+    data = squares(40)
+    options = {"stem_size": 4, "hidden_sizes": [8, 8], "depths": [1, 1]}
+    quick = {"training.epochs": 2, "training.plan": "given", "training.watch": False, "evaluation.bootstrap": 10}
+    labels = (data["mask"] == 10).sum((1, 2)) > (data["mask"] == 20).sum((1, 2))
+    classified = {"image": data["image"], "more": labels.astype(str)}
+    settings = {**quick, "network.name": "resnet", "network.options": options}
+    fit(classified, "more", settings=settings, out=tmp_path / "old", say=None, progress=False)
+    old = load(tmp_path / "old").network
+    begun = prepare(squares(), {**SETTINGS, "network.options": {}, "transfer.source": str(tmp_path / "old")})
+    assert (begun.recipe.network.name, begun.recipe.network.options["hidden_sizes"]) == ("encoder_decoder", [8, 8])
+    network = begun.network().state_dict()
+    for name, tensor in old.state_dict().items():
+        if not name.startswith("head."):
+            assert torch.equal(network[name.replace("network.", "network.encoder.")], tensor), name
+    slowed = begun.recipe.training.optimizer.rates
+    assert slowed
+    assert all(pattern.startswith("network.encoder.") for pattern in slowed)
+    done = fit(
+        squares(),
+        settings={**SETTINGS, **quick, "network.options": {}, "transfer.source": str(tmp_path / "old")},
+        out=tmp_path / "new",
+        say=None,
+        progress=False,
+    )
+    again = prepare(squares(), {**SETTINGS, "network.options": {}, "transfer.source": str(done.path)})
+    assert again.recipe.network == done.recipe.network
+    assert not torch.equal(again.network().state_dict()["head.weight"], done.network.state_dict()["head.weight"])
+
+
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("name", "rows", "classes"), [("isbi2012-membrane", (24, 6), 2), ("camvid-mini", (37, 13), 11)]

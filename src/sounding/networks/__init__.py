@@ -241,6 +241,8 @@ class Family:
         "maps",
         "painting",
     ] = "logits"
+    encoder: str = ""
+    """The family of the network that is its `encoder`, and can have been trained before."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -266,7 +268,7 @@ NETWORKS: dict[str, Family] = {
     "resnet50": Family(resnet50, "pictures"),
     "detector": Family(Detector, "pictures", "detections"),
     "unet": Family(UNet, "pictures", "maps"),
-    "encoder_decoder": Family(encoder_decoder, "pictures", "maps"),
+    "encoder_decoder": Family(encoder_decoder, "pictures", "maps", encoder="resnet"),
     "series_convolution": Family(SeriesConvolution, "series"),
     "series_recurrent": Family(SeriesRecurrent, "series"),
     "series_transformer": Family(SeriesTransformer, "series"),

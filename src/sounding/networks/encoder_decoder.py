@@ -89,13 +89,16 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, C, H, W) float to logits (B, out_features, H, W)."""
+        return self.resized(self.head(self.forward_features(pictures)), pictures)
+
+    def resized(self, maps: Tensor, pictures: Tensor) -> Tensor:
+        """Maps as large as those of the features, brought to the size of the pictures."""
         height, width = pictures.shape[2:]
-        logits: Tensor = self.head(self.forward_features(pictures))
         multiple = cast("Stages", self.encoder).multiple
         whole = (height + -height % multiple, width + -width % multiple)
-        if logits.shape[2:] != whole:
-            logits = F.interpolate(logits, whole, mode="bilinear", align_corners=False)
-        return logits[:, :, :height, :width]
+        if maps.shape[2:] != whole:
+            maps = F.interpolate(maps, whole, mode="bilinear", align_corners=False)
+        return maps[:, :, :height, :width]
 
 
 def encoder_decoder(

@@ -105,7 +105,14 @@ class UNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, in_channels, H, W) float to logits (B, out_features, H, W)."""
-        return enlarged(self.head(self.forward_features(pictures)), self.stem_stride, pictures)
+        return self.resized(self.head(self.forward_features(pictures)), pictures)
+
+    def resized(self, maps: Tensor, pictures: Tensor) -> Tensor:
+        """Maps as large as those of the features, brought to the size of the pictures."""
+        if self.stem_stride == 1:
+            return maps
+        larger = F.interpolate(maps, scale_factor=float(self.stem_stride), mode="bilinear", align_corners=False)
+        return larger[:, :, : pictures.shape[2], : pictures.shape[3]]
 
 
 def filled_up(pictures: Tensor, multiple: int) -> Tensor:
@@ -113,11 +120,3 @@ def filled_up(pictures: Tensor, multiple: int) -> Tensor:
     height, width = pictures.shape[2:]
     below, right = -height % multiple, -width % multiple
     return F.pad(pictures, (0, right, 0, below), mode="replicate") if below or right else pictures
-
-
-def enlarged(maps: Tensor, factor: int, pictures: Tensor) -> Tensor:
-    """Maps so much larger, bilinear, and cut to the size of the pictures."""
-    if factor == 1:
-        return maps
-    larger = F.interpolate(maps, scale_factor=float(factor), mode="bilinear", align_corners=False)
-    return larger[:, :, : pictures.shape[2], : pictures.shape[3]]

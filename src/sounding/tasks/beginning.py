@@ -53,8 +53,12 @@ class Beginning(ABC):
         """
 
     @abstractmethod
-    def network_settings(self, blocks: Sequence[Block], asked: NetworkRecipe) -> dict[str, Any]:
+    def network_settings(
+        self, blocks: Sequence[Block], asked: NetworkRecipe, answers: str | Sequence[str] = "logits"
+    ) -> dict[str, Any]:
         """Name and options of the network.
+
+        answers: what the task asks of it; see `networks.Family`.
 
         Raises:
             RecipeError: if another is asked for.

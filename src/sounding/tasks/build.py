@@ -260,10 +260,37 @@ class PictureNetwork(nn.Module):
         return logits
 
 
+class PictureMaps(Standardized):
+    """A network that gives a map for each picture, takes these as they are stored, and standardises them.
+
+    >>> from sounding.networks import UNet
+    >>> network = PictureMaps(Standardize([0.5], [0.25]), UNet(1, 3, picture_size=(9, 9), hidden_size=4, levels=2))
+    >>> network(torch.zeros(2, 1, 9, 9, dtype=torch.uint8)).shape
+    torch.Size([2, 3, 9, 9])
+    """
+
+    def __init__(self, standardize: Standardize, network: nn.Module) -> None:
+        super().__init__(standardize, network)
+        self.num_features = int(network.num_features)  # type: ignore[arg-type]
+        self.head: nn.Module = network.get_submodule("head")
+        network.head = nn.Identity()
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """(B, C, H, W) uint8, or float in [0, 1], to (B, num_features, h, w)."""
+        features: Tensor = self.network.forward_features(self.standardize(pictures))  # type: ignore[operator]
+        return features
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, C, H, W) uint8, or float in [0, 1], to logits (B, outputs, H, W)."""
+        logits: Tensor = self.network.resized(self.head(self.forward_features(pictures)), pictures)  # type: ignore[operator]
+        return logits
+
+
 WRAPPERS: Mapping[str, Callable[[Standardize, nn.Module], nn.Module]] = {
     "logits": PictureNetwork,
     "reconstruction": StandardizedAutoencoder,
     "painting": StandardizedPainter,
+    "maps": PictureMaps,
 }
 """By what a network for pictures gives, what makes it take them as they are stored; others: `Standardized`."""
 

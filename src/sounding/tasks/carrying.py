@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from sounding.data.schema import Field, Schema
 from sounding.data.table import Table
 from sounding.errors import RecipeError, UserError
 from sounding.kinds import Block, Image, Kind
+from sounding.networks import NETWORKS
 from sounding.networks.tabular import TableColumns
 from sounding.recipe import DataRecipe, NetworkRecipe, Recipe, TransferRecipe
 from sounding.tasks.beginning import Beginning, Begun
@@ -116,8 +118,12 @@ class EarlierRun(Beginning):
             )
         return known
 
-    def network_settings(self, blocks: Sequence[Block], asked: NetworkRecipe) -> dict[str, Any]:
-        """Name and options of the old run's network, for these inputs.
+    def network_settings(
+        self, blocks: Sequence[Block], asked: NetworkRecipe, answers: str | Sequence[str] = "logits"
+    ) -> dict[str, Any]:
+        """Name and options of the old run's network, for these inputs; or of one that has it as its encoder.
+
+        answers: what the task asks of a network.
 
         Raises:
             RecipeError: if another network is asked for.
@@ -126,6 +132,13 @@ class EarlierRun(Beginning):
         name, options = old.name, {**old.options, **asked.options}
         if old.name == COMPOSITE and not composite:  # its parts are the networks that `auto` means
             name, options = "auto", asked.options
+        given = (answers,) if isinstance(answers, str) else answers
+        around = {
+            other: family for other, family in NETWORKS.items() if family.answers in given and family.encoder == name
+        }
+        if around and NETWORKS[name].answers not in given:
+            name = next(iter(around))
+            options = {key: value for key, value in options.items() if key in around[name].options}
         if asked.name not in ("auto", name):
             raise RecipeError(
                 f'the network of {self.source} is "{old.name}": "{asked.name}" cannot take its weights',
@@ -151,7 +164,7 @@ class EarlierRun(Beginning):
             old_prefix, old_own = there[like]
             part = _submodule(network, prefix)
             old = {n.removeprefix(old_prefix): w for n, w in self.weights.items() if n.startswith(old_prefix)}
-            weights = _columns_moved(old, part, old_own, own) if key == "table" else old
+            weights = _columns_moved(old, part, old_own, own) if key == "table" else _into_encoder(old, part)
             if not weights:
                 continue
             try:
@@ -166,7 +179,7 @@ class EarlierRun(Beginning):
         rates: dict[str, float] = {}
         release: dict[str, float] = {}
         for one in carried if recipe.task != "pretraining" else ():  # what was learned without labels is learned on
-            groups = [group for group in layer_groups(_submodule(network, one.prefix)) if group != list(HEAD)]
+            groups = [group for group in layer_groups(_submodule(network, one.prefix)) if one.has(group)]
             named = [[f"{one.prefix}{pattern}" for pattern in group] for group in groups]
             how = recipe.transfer
             own_rates, own_release = gradually(named, rate=how.rate, release=how.release)
@@ -219,6 +232,11 @@ class Carried:
     """Of the names of its tensors in the whole network."""
     tensors: CarriedOver
 
+    def has(self, group: Sequence[str]) -> bool:
+        """Whether a layer below the head, as patterns of names, was carried over: what is new is no part of it."""
+        names = self.tensors.carried
+        return group != list(HEAD) and any(fnmatchcase(name, pattern) for name in names for pattern in group)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, with the names of tensors as the whole network has them."""
         named = {what: [f"{self.prefix}{name}" for name in names] for what, names in asdict(self.tensors).items()}
@@ -241,6 +259,13 @@ def _without_lesson(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif name.startswith("standardize."):
             kept[name] = tensor
     return kept
+
+
+def _into_encoder(weights: Mapping[str, Tensor], part: nn.Module) -> dict[str, Tensor]:
+    """Weights of a network alone, as one names them that has it as its encoder."""
+    own = part.state_dict()
+    inside = {name: name.replace("network.", "network.encoder.", 1) for name in weights if name not in own}
+    return {inside[name] if inside.get(name) in own else name: tensor for name, tensor in weights.items()}
 
 
 Part = tuple[str, list[Block]]

@@ -236,9 +236,10 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
     blocks = TASKS[task_name].blocks_of(schema, asked.with_settings(follows))
-    begins = {} if beginning is None else beginning.network_settings(blocks, asked.network)
+    answers = TASKS[task_name].answers
+    begins = {} if beginning is None else beginning.network_settings(blocks, asked.network, answers)
     network_name = begins.get("network.name", asked.network.name)
-    network_name, why_network = choose_network(blocks, network_name, TASKS[task_name].answers)
+    network_name, why_network = choose_network(blocks, network_name, answers)
     if beginning is not None:
         why_network = beginning.told()
 

@@ -128,7 +128,9 @@ class Encoder(Beginning):
             return kind
         return Image.fit(column, rows, replace(settings, picture_size=side))[0]
 
-    def network_settings(self, blocks: Sequence[Block], asked: NetworkRecipe) -> dict[str, Any]:
+    def network_settings(
+        self, blocks: Sequence[Block], asked: NetworkRecipe, answers: str | Sequence[str] = "logits"
+    ) -> dict[str, Any]:
         """The name as it was asked for, and all that the encoder fixes."""
         pooling = {"pooling": self.pooling} if self.pooling else {}
         options = {**pooling, **asked.options, **self.description}
