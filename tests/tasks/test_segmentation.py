@@ -24,7 +24,7 @@ from sounding.tasks.prepare import Prepared, prepare
 SETTINGS: dict[str, Any] = {
     "task": "segmentation",
     "target": ["mask"],
-    "training.epochs": 15,
+    "training.epochs": 5,
     "training.batch_size": 4,
     "training.optimizer.lr": 1e-2,
     "training.plan": "given",
@@ -86,6 +86,16 @@ def test_batches_that_are_trained_on_are_pieces(prepared: Prepared) -> None:
     assert torch.equal(batch.inputs[0], again.inputs[0])
     whole = next(prepared.batches(prepared.split.validation).epoch(0))
     assert whole.inputs[0].shape[2:] == (32, 40)
+
+
+def test_few_pictures_make_an_epoch_of_many_pieces(prepared: Prepared) -> None:
+    train = prepared.split.train
+    assert prepared.batches(train, training=True).rows == 3 * len(train) == 60
+    assert prepared.batches(train).rows == len(train)
+    once = prepare(squares(), {**SETTINGS, "segmentation.pieces": 1})
+    assert once.batches(train, training=True).rows == len(train)
+    batches = list(prepared.batches(train, training=True).epoch(0))
+    assert sum(len(batch.rows) for batch in batches) == 60
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "dice", "cross_entropy+dice", "focal+dice"])
@@ -224,6 +234,17 @@ def test_masks_of_pictures_that_are_resized_follow_them(tmp_path: Path) -> None:
     known = prepare(tmp_path, {**SETTINGS, "data.picture_size": 20})
     assert known.inputs[0].shape[2:] == (20, 20)
     assert known.target.shape[1:] == (20, 20)
+
+
+def test_large_pictures_keep_their_size_and_ways_to_ask_agree(tmp_path: Path) -> None:
+    large = {key: np.kron(values, np.ones((1, 20, 16), np.uint8)) for key, values in squares(8).items()}
+    known = prepare(large, {"target": ["mask"], "training.plan": "given"})
+    assert known.target.shape[1:] == (640, 640)
+    assert known.recipe == prepare(large, {**known.recipe.settings()}).recipe
+    as_files(tmp_path, 8)
+    assert prepare(tmp_path, {}).recipe.data.picture_longest == 1024
+    smaller = prepare(large, {"target": ["mask"], "data.picture_longest": 100})
+    assert smaller.target.shape[1:] == smaller.inputs[0].shape[2:] == (100, 100)
 
 
 def test_the_page_gets_pictures_truth_prediction_and_mistakes(run: Run) -> None:

@@ -378,7 +378,7 @@ def _masked(
         parts[part] = range(start, start + len(rows))
         start += len(rows)
     origin = Origin(str(file), len(every))
-    return Table(data, name, (origin,), parts=parts, target=("mask",), labels={"mask": labels})
+    return Table(data, name, (origin,), parts=parts, target=("mask",), task="segmentation", labels={"mask": labels})
 
 
 def _cifar(files: Sequence[Path], settings: DataRecipe) -> Table:

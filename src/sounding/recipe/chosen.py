@@ -215,8 +215,8 @@ def for_anomaly(forms: set[str], rows: int) -> dict[str, Any]:
 def for_segmentation(forms: set[str], rows: int) -> dict[str, Any]:
     """Settings for a class for each pixel: a number of steps rather than of passes, as pictures are often few."""
     return {
-        "training.epochs": min(max(round(16_000 / rows), 20), 500),
-        "training.batch_size": 8,
+        "training.epochs": min(max(round(16_000 / rows), 20), 250),
+        "training.batch_size": 4,
         "training.patience": 0,
         "training.optimizer.name": "adamw",
         "training.optimizer.lr": 2e-3,
@@ -368,6 +368,7 @@ def for_style(forms: set[str], rows: int) -> dict[str, Any]:
 BEFORE_READING: dict[str, dict[str, Any]] = {
     "language-modeling": {"data.txt": "document", "data.validation": 0.05, "data.test": 0.05},
     "detection": {"data.picture_longest": 320},
+    "segmentation": {"data.picture_longest": 1024},
 }
 """By the name of a task."""
 

@@ -99,6 +99,8 @@ class SegmentationRecipe:
     """Exponent of the focal loss: the larger, the less count pixels that are right already."""
     crop: int = 256
     """Side in pixels of the pieces of pictures that are trained on; 0 takes whole pictures."""
+    pieces: int = 0
+    """So many of each picture make an epoch; 0 takes one of each, and more of fewer than 64 pictures."""
     scale: float = 2.0
     """Pictures are enlarged, or made smaller, by up to this factor while training; 1 leaves their size."""
     turn: float = 10.0

@@ -106,7 +106,10 @@ def _labels(prepared: Prepared, rows: np.ndarray) -> list[str]:
     targets = prepared.schema.targets
     if len(targets) != 1 or prepared.stored:
         return []
-    cells = targets[0].column(prepared.table).take(prepared.split.train[rows]).cells
+    column = targets[0].column(prepared.table).take(prepared.split.train[rows])
+    cells = column.cells
+    if not column.is_word:  # pictures, boxes
+        return []
     return [words.shorten(words.as_text(cell), 40) for cell in cells.to_pylist()]
 
 

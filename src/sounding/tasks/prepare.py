@@ -26,7 +26,7 @@ from sounding.data.table import Table
 from sounding.data.windows import usual_stride
 from sounding.errors import DataError
 from sounding.finding import Finding
-from sounding.kinds import Block, Encoded, Kind
+from sounding.kinds import Block, Encoded, Image, Kind
 from sounding.networks import centre_on
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
@@ -37,6 +37,7 @@ from sounding.tasks.carrying import EarlierRun
 from sounding.tasks.drawing import evenly
 from sounding.tasks.examples import Examples
 from sounding.tasks.pretrained import Encoder
+from sounding.tasks.segmentation import Segmentation
 from sounding.tasks.varying import variation
 from sounding.training import build_optimizer, build_schedule
 
@@ -197,10 +198,10 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     tests = asked.test or test
     tests = None if isinstance(tests, str) and not tests else tests
     table, drawn = _opened(source, asked, examples)
-    if asked.task == "auto" and table.task:
-        asked = Recipe().with_settings({**before_reading(table.task), **settings, "task": table.task})
-        examples = TASKS[table.task].from_source
-        asked, needed = examples.settled(asked), asks_for_target(table.task)
+    if asked.task == "auto" and (meant := _meant(table, asked)):
+        asked = Recipe().with_settings({**before_reading(meant), **settings, "task": meant})
+        examples = TASKS[meant].from_source
+        asked, needed = examples.settled(asked), asks_for_target(meant)
     target = examples.targets_of(table, asked.target or list(table.target), asked)
     if examples.cuts(asked):
         if asked.data.window:
@@ -303,6 +304,14 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     if told:
         prepared.decisions.append(f"while training, examples are varied ({prepared.recipe.training.augment}): {told}")
     return prepared
+
+
+def _meant(table: Table, asked: Recipe) -> str:
+    """The task that the source leaves no doubt of: as it says, or as a target of pictures does; mostly none."""
+    targets = asked.target or list(table.target)
+    if table.task or len(targets) != 1 or targets[0] not in table.columns:
+        return table.task
+    return Segmentation.name if Image.recognise(table.column(targets[0], asked.data)) is not None else ""
 
 
 def _beginning(asked: Recipe, kept: Path | None) -> Beginning | None:

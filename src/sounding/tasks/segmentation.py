@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import PurePath
 from typing import Any, ClassVar, Self
@@ -13,7 +13,7 @@ import torch
 from PIL import Image as Picture
 from torch import Tensor, nn
 
-from sounding.batches import Transform
+from sounding.batches import Batch, Batches, Transform
 from sounding.data.mask_augmentation import MaskAugmentation
 from sounding.data.schema import Schema
 from sounding.data.table import Table
@@ -35,8 +35,23 @@ LARGEST_SHOWN = 256
 """Pixels of a side there."""
 RIGHT, WRONG, OUTSIDE = (235, 238, 240), (200, 40, 60), (255, 255, 255)
 """Colours of the map of mistakes."""
+FEWEST_PIECES = 64
+"""Of all pictures together in an epoch: after fewer steps nothing new can be validated."""
 MOST_WEIGHT = 20.0
 """Times the weight of the most frequent class."""
+
+
+class Pieces(Batches):
+    """Every row so many times in an epoch; it is for the transform to make something else of it each time."""
+
+    def __init__(self, times: int, inputs: Sequence[Tensor], *rest: Any, batch_size: int, **options: Any) -> None:
+        super().__init__(inputs, *rest, batch_size=batch_size, **options)
+        self.distinct, self.rows = self.rows, self.rows * times
+        self.batch_size = min(batch_size, max(self.rows, 1))
+
+    def gather(self, rows: Tensor) -> Batch:
+        """The batch of some rows, untransformed."""
+        return super().gather(rows % self.distinct)
 
 
 class Segmentation(Task):
@@ -116,6 +131,13 @@ class Segmentation(Task):
     def from_tensor(self, target: Tensor) -> np.ndarray:
         """(N, H, W) uint8."""
         return target.cpu().numpy().astype(np.uint8)
+
+    def batches(self, inputs: tuple[Tensor, ...], goals: Tensor, weight: Tensor | None, **options: Any) -> Batches:
+        """As usual; but few pictures that are trained on come several times in an epoch, as other pieces."""
+        times = self.rules.pieces or max(1, round(FEWEST_PIECES / max(len(goals), 1)))
+        if options.get("transform") is None or times == 1:
+            return super().batches(inputs, goals, weight, **options)
+        return Pieces(times, inputs, goals, weight, **options)
 
     def transform(self, seed: int) -> Transform | None:
         """Pieces of pictures and masks, varied together; without augmentation, at a place that is drawn alone."""

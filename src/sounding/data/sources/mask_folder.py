@@ -68,6 +68,7 @@ def read(source: object, settings: DataRecipe) -> Table:
         root=source,
         parts=table.parts,
         target=("mask",),
+        task="segmentation",
         notes=(note,),
         findings=tuple(findings),
     )
