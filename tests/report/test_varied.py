@@ -54,8 +54,9 @@ def test_nothing_is_shown_where_nothing_is_varied() -> None:
 
 def test_large_pictures_are_made_smaller_and_of_many_channels_the_first_are_shown() -> None:
     assert picture(torch.zeros(3, 400, 200, dtype=torch.uint8)).pixels.shape == (3, 128, 64)
-    assert picture(torch.zeros(5, 8, 8)).pixels.shape == (3, 8, 8)
-    assert picture(torch.ones(2, 8, 8)).pixels.tolist() == np.full((1, 8, 8), 255).tolist()
+    five = torch.arange(5, dtype=torch.uint8).view(5, 1, 1).expand(5, 8, 8)
+    assert pixels(plain(picture(five)))[0, 0].tolist() == [0, 1, 2]
+    assert pixels(plain(picture(five[:2]))).tolist() == np.zeros((8, 8)).tolist()
 
 
 def test_texts_and_recordings_are_shown_too() -> None:

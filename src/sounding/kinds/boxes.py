@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from sounding.errors import nearest
 from sounding.finding import Finding
+from sounding.kinds.image import refuse_other_shapes
 from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
 from sounding.recipe import DataRecipe
 
@@ -59,6 +60,7 @@ class Boxes(Kind):
         Raises:
             DataError: for a row without a list, a box without a label or an edge, or where nothing is to be found.
         """
+        refuse_other_shapes(column, settings)
         row, labels, edges = objects(column)
         sound = np.isin(row, rows) & has_area(edges)
         if not sound.any():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,70 +13,38 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 
 from sounding.errors import DataError
-from sounding.finding import Finding
-from sounding.kinds._files import RefusedError, acceptable, beginning, for_each, stamp
+from sounding.finding import Finding, Remedy
+from sounding.kinds._decoding import SIXTEEN_BITS, UNREADABLE, Facts, decoded, facts_of, from_array, highest, upright
+from sounding.kinds._decoding import opened as opened
+from sounding.kinds._files import RefusedError, for_each, stamp
 from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
 from sounding.recipe import DataRecipe
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Only these are opened: the decoders of rarer formats are where files that loop or explode are found."""
 NAMED_LIKE_PICTURES = (
-    r"(?i)\.(png|jpe?g|jpe|bmp|gif|tiff?|webp|ppm|pgm|pbm|pnm"
+    r"(?i)\.(png|jpe?g|jpe|bmp|gif|tiff?|webp|ppm|pgm|pbm|pnm|npy"
     r"|svg|psd|hei[cf]|avif|dcm|raw|cr2|nef|dng|ico|jp2)$"
 )
 """The second half is not opened: such rows meet an error that says so, instead of being taken for words."""
-MOST_PIXELS = 50_000_000
-"""A header that promises more is refused before anything is decoded."""
-MOST_BYTES = 1 << 29
 LARGEST_SIDE = 512
 """Pictures of one size are kept as they are up to this many pixels a side."""
 USUAL_SIDE = 128
 """The longer side that pictures of several sizes are brought to, at most."""
 MEASURED = 1000
 """Training pictures from which mean and standard deviation of the channels are taken, spread evenly over the rows."""
-TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
-GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-ORIENTATION = 0x0112
-"""The EXIF tag that says how the camera was held; 5 to 8 exchange width and height."""
-CONTENTS = {
-    b"%PDF": "PDF",
-    b"<svg": "SVG",
-    b"<?xml": "SVG or XML",
-    b"<!DOC": "HTML",
-    b"<html": "HTML",
-    b"8BPS": "PSD",
-    b"%!PS": "PostScript",
-    b"SIMPLE": "FITS",
-    b"PK\x03\x04": "a ZIP archive",
-    b"II\x2a\x00\x10\x00\x00\x00CR": "camera raw",
-}
-"""How files that are not understood begin."""
-UNREADABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    Pillow.DecompressionBombError,
-    Pillow.DecompressionBombWarning,
-)
-"""What Pillow raises on damaged files."""
+STRETCHED = 1.1
+"""A picture is told to change its shape if its sides change by factors that are further apart than this."""
 
 
 @dataclass(frozen=True)
 class Image(Kind):
     """A picture, as uint8 of one size: one channel if all training pictures are grey, else red, green and blue.
 
-    Turned upright by EXIF; transparency is put on white; 16 bits are scaled to 8; of several frames the first is
-    taken. Pictures of another size are stretched to this one.
+    Turned upright by EXIF; transparency is put on white; 16 bits are scaled to 8 by as many as the training pictures
+    use; of several frames the first is taken, unless they are the channels. Arrays of any other number of channels
+    keep these. Pictures of another size are stretched to this one, padded or cut, as `data.picture_fit` says.
     """
 
     name: ClassVar[str] = "image"
@@ -89,6 +56,12 @@ class Image(Kind):
     mean: tuple[float, ...]
     """Of each channel, in [0, 255], over training pictures."""
     std: tuple[float, ...]
+    deepest: int = SIXTEEN_BITS
+    """Of pictures of 16 bits the value that becomes 255."""
+    shape: str = "stretch"
+    """How pictures of another size are brought to this one: `data.picture_fit`."""
+    pages: str = "first"
+    """What the pages of a file are: `data.picture_pages`."""
 
     @classmethod
     def recognise(cls, column: Column) -> Recognition | None:
@@ -113,30 +86,29 @@ class Image(Kind):
         Raises:
             DataError: naming every picture in the column that cannot be opened.
         """
-        seen = column.take(rows)
+        seen, asked = column.take(rows), (settings.picture_fit, settings.picture_pages)
         try:
-            sizes, grey = shapes(column, rows)
+            facts = _facts(seen, settings.picture_pages)
+            sizes = [fact[:2] for fact in facts]
             height, width, why = size_for(sizes, settings.picture_size, settings.picture_longest)
-            kind = cls(1 if grey else 3, height, width, (), ())
+            deepest, notes = _deepest(seen, facts, settings.picture_pages)
+            kind = cls(_channels(facts), height, width, (), (), deepest, *asked)
             some = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(np.int64)
             pixels, _ = kind.encode(seen.take(some))
         except DataError:
-            cls(3, 8, 8, (), ()).encode(column)  # names what is wrong in all rows, not only in those looked at so far
+            # names what is wrong in all rows, not only in those looked at so far
+            if arrays_of(column) is None:
+                for_each_picture(column, lambda row, source: decoded(source, settings.picture_pages))
             raise
         mean, std = (
             pixels.mean(axis=(0, 2, 3), dtype=np.float64),
             pixels.std(axis=(0, 2, 3), dtype=np.float64),
         )
-        fitted = cls(kind.channels, height, width, tuple(map(float, mean)), tuple(float(s) or 1.0 for s in std))
-        if not why:
-            return fitted, []
-        note = Finding(
-            rule="pictures-resized",
-            severity="info",
-            title=f'"{column.name}": {why}; all are brought to {width} x {height} pixels',
-            evidence={"column": column.name, "width": width, "height": height, "sizes": len(set(sizes))},
-        )
-        return fitted, [note]
+        measured = tuple(map(float, mean)), tuple(float(s) or 1.0 for s in std)
+        fitted = cls(kind.channels, height, width, *measured, deepest, *asked)
+        if why:
+            notes.append(_resized(column, sizes, fitted, why))
+        return fitted, notes
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
         """(N, channels, height, width) uint8.
@@ -144,34 +116,66 @@ class Image(Kind):
         Raises:
             DataError: naming every picture that cannot be read, with its line.
         """
-        pixels = np.empty((len(column), self.channels, self.height, self.width), dtype=np.uint8)
         arrays = arrays_of(column)
-        if arrays is not None:
-            if arrays.ndim == 3:
-                arrays = arrays[..., None]
-            if arrays.shape[1:] == (self.height, self.width, self.channels):
-                pixels[:] = arrays.transpose(0, 3, 1, 2)
-            else:
-                for row, array in enumerate(arrays):
-                    pixels[row] = self._fitted(_from_array(array))
+        if arrays is None:
+            return self._read(column)
+        pixels = np.empty((len(column), self.channels, self.height, self.width), dtype=np.uint8)
+        if arrays.ndim == 3:
+            arrays = arrays[..., None]
+        if arrays.shape[1:] == (self.height, self.width, self.channels):
+            pixels[:] = arrays.transpose(0, 3, 1, 2)
             return pixels, []
-        frames = np.ones(len(column), dtype=np.int64)
+        for row, array in enumerate(arrays):
+            try:
+                pixels[row] = self._fitted(array if array.shape[2] > 4 else from_array(array))
+            except RefusedError as refusal:
+                raise column.error(f"the picture {refusal.args[0]}", refusal.args[1], row=row) from None
+        return pixels, []
+
+    def _read(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
+        """The same of files or their bytes."""
+        pixels = np.empty((len(column), self.channels, self.height, self.width), dtype=np.uint8)
+        frames, cut = np.ones(len(column), dtype=np.int64), np.zeros(len(column), dtype=bool)
 
         def read(row: int, source: Path | bytes) -> None:
-            with opened(source) as picture:
-                frames[row] = _frames(picture)
-                pixels[row] = self._fitted(_upright(picture))
+            picture, frames[row], cut[row] = decoded(source, self.pages, self.deepest)
+            pixels[row] = self._fitted(picture)
 
         for_each_picture(column, read)
-        return pixels, _frame_findings(column, frames)
+        notes = _frame_findings(column, frames) if self.pages == "first" else []
+        return pixels, notes + _cut_findings(column, cut, self.deepest)
 
-    def _fitted(self, picture: Pillow.Image) -> np.ndarray:
-        """(channels, height, width) uint8 of an 8-bit picture in grey or colours."""
-        picture = picture.convert("L" if self.channels == 1 else "RGB")
-        if picture.size != (self.width, self.height):
-            picture = picture.resize((self.width, self.height), Pillow.Resampling.BILINEAR)
-        array = np.asarray(picture, dtype=np.uint8)
+    def _fitted(self, picture: Pillow.Image | np.ndarray) -> np.ndarray:
+        """(channels, height, width) uint8 of an 8-bit picture in grey or colours, or of (height, width, channels).
+
+        Raises:
+            RefusedError: for another number of channels, where these are not grey or colours.
+        """
+        if isinstance(picture, np.ndarray) and picture.shape[2] in (1, 3) and self.channels in (1, 3):
+            picture = Pillow.fromarray(picture[..., 0] if picture.shape[2] == 1 else np.ascontiguousarray(picture))
+        if isinstance(picture, np.ndarray):
+            if picture.shape[2] != self.channels:
+                raise RefusedError(f"has {picture.shape[2]} channels, and others have {self.channels}", _ONE_NUMBER)
+            each = [self._placed(Pillow.fromarray(channel)) for channel in np.moveaxis(picture, 2, 0)]
+            return np.stack([np.asarray(channel, dtype=np.uint8) for channel in each])
+        if self.channels not in (1, 3):
+            has = 1 if picture.mode == "L" else 3
+            raise RefusedError(f"has {has} channels, and others have {self.channels}", _ONE_NUMBER)
+        array = np.asarray(self._placed(picture.convert("L" if self.channels == 1 else "RGB")), dtype=np.uint8)
         return array[None] if self.channels == 1 else array.transpose(2, 0, 1)
+
+    def _placed(self, picture: Pillow.Image) -> Pillow.Image:
+        """The picture in the size of all; beside one that is padded stands its mean colour."""
+        size, bilinear = (self.width, self.height), Pillow.Resampling.BILINEAR
+        if picture.size == size:
+            return picture
+        if self.shape == "crop":
+            return ImageOps.fit(picture, size, bilinear)
+        if self.shape == "pad":
+            mean = np.asarray(picture).reshape(-1, len(picture.getbands())).mean(0).round().astype(int)
+            colour = tuple(map(int, mean))
+            return ImageOps.pad(picture, size, bilinear, color=colour if len(colour) > 1 else colour[0])
+        return picture.resize(size, bilinear)
 
     def block(self, column: str) -> Block:
         """A block of its own."""
@@ -188,7 +192,8 @@ class Image(Kind):
 
     def describe(self) -> str:
         """Size and colours."""
-        return f"{'grey' if self.channels == 1 else 'colour'} pictures of {self.width} x {self.height} pixels"
+        sort = {1: "grey pictures", 3: "colour pictures"}.get(self.channels, f"pictures of {self.channels} channels")
+        return f"{sort}, {self.width} x {self.height} pixels"
 
     def show(self, column: Column, row: int) -> np.ndarray:
         """(height, width, channels) uint8: the picture as the network sees it."""
@@ -211,7 +216,7 @@ def read_picture(file: Path) -> Pillow.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with opened(file) as picture:
-                return _upright(picture)
+                return upright(picture)
     except RefusedError as refusal:
         raise DataError(refusal.args[0], refusal.args[1], file=file) from None
     except UNREADABLE as error:
@@ -245,107 +250,84 @@ def shapes(column: Column, rows: np.ndarray) -> tuple[list[tuple[int, int]], boo
     Raises:
         DataError: naming every picture that cannot be opened.
     """
+    facts = _facts(column.take(rows), "first")
+    return [fact[:2] for fact in facts], all(fact.channels == 1 for fact in facts)
+
+
+def _facts(column: Column, pages: str) -> list[Facts]:
+    """What the header of every picture tells; of arrays what is true of all."""
     arrays = arrays_of(column)
     if arrays is not None:
-        return [arrays.shape[1:3]], arrays.ndim == 3 or arrays.shape[3] in (1, 2)
-    sizes = np.zeros((len(rows), 2), dtype=np.int64)
-    grey = np.ones(len(rows), dtype=bool)
+        count = 1 if arrays.ndim == 3 or arrays.shape[3] in (1, 2) else arrays.shape[3]
+        return [Facts(arrays.shape[1], arrays.shape[2], count if count > 4 else min(count, 3), deep=False)]
+    facts = [Facts(0, 0, 0, deep=False)] * len(column)
 
     def read(row: int, source: Path | bytes) -> None:
-        with opened(source) as picture:
-            width, height = picture.size
-            # A TIFF gives its upright size, and a PNG that says nothing would be decoded by the question.
-            told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
-            if told and picture.getexif().get(ORIENTATION, 1) >= 5:
-                width, height = height, width
-            sizes[row], grey[row] = (height, width), picture.mode in GREY
+        facts[row] = facts_of(source, pages)
 
-    for_each_picture(column.take(rows), read)
-    return [(int(height), int(width)) for height, width in sizes], bool(grey.all())
+    for_each_picture(column, read)
+    return facts
 
 
-def for_each_picture(column: Column, read: Callable[[int, Path | bytes], None], noun: str = "picture") -> None:
+def _channels(facts: list[Facts]) -> int:
+    """Those of most pictures; grey ones among those in colours are in colours, too."""
+    counts = Counter(fact.channels for fact in facts)
+    most = counts.most_common(1)[0][0]
+    return most if most not in (1, 3) else 3 if counts[3] else 1
+
+
+def _deepest(column: Column, facts: list[Facts], pages: str) -> tuple[int, list[Finding]]:
+    """The value that becomes 255, by the bits that pictures of 16 bits use, and what to say of it."""
+    deep = np.flatnonzero([fact.deep for fact in facts])
+    if not len(deep):
+        return SIXTEEN_BITS, []
+    looked = deep[np.linspace(0, len(deep) - 1, min(len(deep), MEASURED)).astype(np.int64)]
+    values = np.zeros(len(looked), dtype=np.int64)
+
+    def read(row: int, source: Path | bytes) -> None:
+        values[row] = min(highest(source, pages), SIXTEEN_BITS)
+
+    for_each_picture(column.take(looked), read)
+    bits = max(int(values.max()).bit_length(), 8)
+    if bits == 8:
+        return 255, []
+    title = f'"{column.name}": {len(deep)} pictures of 16 bits use {bits} of them (up to {values.max()}), brought to 8'
+    evidence = {"column": column.name, "pictures": len(deep), "highest": int(values.max()), "bits": bits}
+    return 2**bits - 1, [Finding(rule="pictures-scaled", severity="info", title=title, evidence=evidence)]
+
+
+def _resized(column: Column, sizes: list[tuple[int, int]], kind: Image, why: str) -> Finding:
+    """What is done to pictures of another size than that of all, and to how many."""
+    ratios = np.array([(width / kind.width) / (height / kind.height) for height, width in sizes])
+    other = int((np.maximum(ratios, 1 / ratios) > STRETCHED).sum())
+    done = {"stretch": "stretched", "pad": "padded with their mean colour", "crop": "cut at their borders"}[kind.shape]
+    shaped = f"; {other} of another shape are {done}" if other else ""
+    keep = Remedy("keep their shape", {"data.picture_fit": "pad"}) if other and kind.shape == "stretch" else None
+    evidence = {"column": column.name, "width": kind.width, "height": kind.height, "sizes": len(set(sizes))}
+    return Finding(
+        rule="pictures-resized",
+        severity="info",
+        title=f'"{column.name}": {why}; all are brought to {kind.width} x {kind.height} pixels{shaped}',
+        evidence={**evidence, "of_another_shape": other},
+        remedy=keep,
+    )
+
+
+def refuse_other_shapes(column: Column, settings: DataRecipe) -> None:
+    """For what lies on pictures, and is stretched with them.
+
+    Raises:
+        DataError: if these are padded or cut.
+    """
+    if settings.picture_fit != "stretch":
+        raise column.error("masks and boxes are stretched with their pictures", "leave data.picture_fit as it is")
+
+
+def for_each_picture(column: Column, read: Callable[[int, Path | bytes], object], noun: str = "picture") -> None:
     """Call `read` with each row and its picture; see `for_each`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; too many pixels are refused
         for_each(column, read, noun, UNREADABLE)
-
-
-def opened(source: Path | bytes) -> Pillow.Image:
-    """A picture whose header has been read and found acceptable; nothing is decoded yet."""
-    acceptable(source, MOST_BYTES, "pictures")
-    try:
-        picture = Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-    except UnidentifiedImageError:
-        raise RefusedError(f"is not a picture: {_content(source)}", f"use {', '.join(FORMATS)}") from None
-    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
-        raise _too_large("far too many") from None
-    if picture.width * picture.height > MOST_PIXELS:
-        picture.close()
-        raise _too_large(f"{picture.width} x {picture.height}")
-    return picture
-
-
-def _too_large(size: str) -> RefusedError:
-    return RefusedError(
-        f"promises {size} pixels in its header and was not decoded",
-        f"pictures may have {MOST_PIXELS // 1_000_000} million pixels at most",
-    )
-
-
-def _content(source: Path | bytes) -> str:
-    """What the first bytes of a file say it is."""
-    start = beginning(source)
-    if start[4:8] == b"ftyp":
-        return "its content is HEIC, AVIF or video"
-    if start[128:132] == b"DICM":
-        return "its content is DICOM"
-    named = [name for mark, name in CONTENTS.items() if start.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(mark)]
-    return f"its content is {named[0]}" if named else "its content is no format that is opened, or damaged"
-
-
-def _frames(picture: Pillow.Image) -> int:
-    """How many frames or pages the file has; previews inside a JPEG do not count."""
-    return int(getattr(picture, "n_frames", 1)) if picture.format in ("GIF", "TIFF", "WEBP", "PNG") else 1
-
-
-def _upright(picture: Pillow.Image) -> Pillow.Image:
-    """The first frame, decoded, the right way up, as 8-bit grey or colours."""
-    picture.load()
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        picture = _eight_bits(picture)
-    turned = ImageOps.exif_transpose(picture)
-    return _opaque(turned)
-
-
-def _eight_bits(picture: Pillow.Image) -> Pillow.Image:
-    """A picture of 16 bits, scaled: 65535 becomes 255."""
-    deep = np.asarray(picture)
-    if picture.mode == "F" or deep.min() < 0 or deep.max() > 65535:
-        raise RefusedError("has 32 bits for each pixel", "save it with 8 or 16 bits")
-    shallow = Pillow.fromarray(((deep.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
-    shallow.info, exif = picture.info, picture.getexif()
-    if ORIENTATION in exif:
-        shallow.getexif()[ORIENTATION] = exif[ORIENTATION]
-    return shallow
-
-
-def _opaque(picture: Pillow.Image) -> Pillow.Image:
-    """Grey or colours without transparency: what is transparent shows white."""
-    if picture.mode not in TRANSPARENT and "transparency" not in picture.info:
-        return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
-    coloured = picture.convert("RGBA")
-    white = Pillow.new("RGBA", coloured.size, (255, 255, 255, 255))
-    return Pillow.alpha_composite(white, coloured).convert("RGB")
-
-
-def _from_array(array: np.ndarray) -> Pillow.Image:
-    """A picture from (height, width, 1 to 4 channels) uint8."""
-    modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-    channels = array.shape[2]
-    if channels not in modes:
-        raise ValueError(f"pictures have 1 to 4 channels, not {channels}")
-    return _opaque(Pillow.fromarray(array[..., 0] if channels == 1 else array))
 
 
 def size_for(sizes: list[tuple[int, int]], asked: int, longest: int = 0) -> tuple[int, int, str]:
@@ -377,5 +359,23 @@ def _frame_findings(column: Column, frames: np.ndarray) -> list[Finding]:
             severity="warning",
             title=f'"{column.name}": {several} of {len(frames)} pictures have several frames; the first is used',
             evidence={"column": column.name, "pictures": several, "first_row": int((frames > 1).argmax())},
+            remedy=Remedy("take every page as a channel", {"data.picture_pages": "channels"}),
         )
     ]
+
+
+def _cut_findings(column: Column, cut: np.ndarray, deepest: int) -> list[Finding]:
+    if not cut.any():
+        return []
+    few = f"{int(cut.sum())} of {len(cut)}"
+    return [
+        Finding(
+            rule="values-cut",
+            severity="warning",
+            title=f'"{column.name}": {few} pictures go beyond {deepest}, the most in training, and are cut',
+            evidence={"column": column.name, "pictures": int(cut.sum()), "first_row": int(cut.argmax())},
+        )
+    ]
+
+
+_ONE_NUMBER = "give all the same channels, or leave these rows out"

@@ -16,7 +16,7 @@ from PIL import ImageOps
 from sounding.errors import DataError
 from sounding.finding import Finding, Remedy
 from sounding.kinds._files import RefusedError, stamp
-from sounding.kinds.image import arrays_of, for_each_picture, opened, shapes, size_for
+from sounding.kinds.image import arrays_of, for_each_picture, opened, refuse_other_shapes, shapes, size_for
 from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
 from sounding.recipe import DataRecipe
 
@@ -275,6 +275,7 @@ def _rgb(value: int) -> tuple[int, int, int]:
 
 def _size(column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[int, int, str]:
     """As that of the pictures beside them."""
+    refuse_other_shapes(column, settings)
     try:
         return size_for(shapes(column, rows)[0], settings.picture_size, settings.picture_longest)
     except DataError:

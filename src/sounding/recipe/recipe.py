@@ -90,6 +90,11 @@ class DataRecipe:
     picture_longest: int = 0
     """The longer side that pictures are brought to, at most, in their shape; 0 is 512 for those of one size, else 128.
     `picture_size` goes before it."""
+    picture_fit: Literal["stretch", "pad", "crop"] = "stretch"
+    """How pictures of another size are brought to that of all: stretched, padded with their mean colour, or cut at
+    their borders. Those with masks or boxes are stretched, as these are."""
+    picture_pages: Literal["first", "channels"] = "first"
+    """Of TIFF and other files with several pages, the first is taken, or every page is a channel."""
     file_names: str = ""
     """What the names of the files in a folder of recordings say, a column for each part between underscores:
     `digit_speaker_` for `7_lucas_32.wav`; a part that is left empty is left out."""

@@ -220,7 +220,9 @@ def shown(value: object) -> str:
 
 def data_uri(picture: np.ndarray) -> str:
     """A (channels, height, width) uint8 picture as a PNG that needs no file."""
-    pixels = picture[0] if picture.shape[0] == 1 else np.moveaxis(picture, 0, -1)
+    if len(picture) not in (1, 3):  # of many channels the first ones are shown
+        picture = picture[:3] if len(picture) > 3 else picture[:1]
+    pixels = picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
     sink = io.BytesIO()
     Picture.fromarray(pixels).save(sink, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode("ascii")

@@ -81,10 +81,8 @@ def _shown_input(prepared: Prepared) -> tuple[int, Callable[[Tensor], Any]] | No
 
 
 def picture(values: Tensor) -> Thumbnail:
-    """A picture as the network gets it, (C, H, W) uint8 or float in [0, 1], of one or three channels."""
+    """A picture as the network gets it, (C, H, W) uint8 or float in [0, 1]."""
     pixels = values.float() if values.dtype == torch.uint8 else values.float() * 255
-    if pixels.shape[0] not in (1, 3):
-        pixels = pixels[:3] if pixels.shape[0] > 3 else pixels[:1]
     side = max(pixels.shape[1:])
     if side > LARGEST_SIDE:
         size = [max(1, round(length * LARGEST_SIDE / side)) for length in pixels.shape[1:]]

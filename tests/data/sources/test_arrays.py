@@ -105,7 +105,7 @@ def test_rows_as_dictionaries() -> None:
         ({"a": [[1], [1, 2]]}, "lists of several lengths"),
         ({"a": np.zeros(3), "b": np.zeros(2)}, '"a" has 3 rows and "b" has 2'),
         (PICTURES / 255, "pictures of type float64; give uint8"),
-        (PICTURES.transpose(0, 2, 1, 3), "neither 1, 3 nor 4 channels"),
+        (PICTURES.transpose(0, 2, 1, 3), "do not tell their channels; give 1, 3, 4 or more"),
         (np.zeros((2, 2, 2, 2, 2)), "5 dimensions"),
         (np.array(3), "0 dimensions"),
         (np.zeros((0, 2)), "0 rows"),

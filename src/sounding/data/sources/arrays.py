@@ -136,9 +136,12 @@ def _pictures(array: np.ndarray, name: str) -> pa.Array:
         remedy = "give uint8 from 0 to 255, such as (x * 255).round().astype('uint8') for x from 0 to 1"
         raise DataError(f"pictures of type {array.dtype}", remedy, column=name)
     if array.ndim == 4 and array.shape[3] not in _CHANNELS:
-        if array.shape[1] not in _CHANNELS:
-            raise DataError(f"pictures of shape {array.shape} have neither 1, 3 nor 4 channels", column=name)
-        array = array.transpose(0, 2, 3, 1)
+        first, *sides, last = array.shape[1:]
+        if first in _CHANNELS or 4 < first < min(*sides, last):
+            array = array.transpose(0, 2, 3, 1)
+        elif not 4 < last < min(first, *sides):  # 2 would be grey and transparency
+            remedy = "give 1, 3, 4 or more channels, first or last, and fewer than pixels on a side"
+            raise DataError(f"pictures of shape {array.shape} do not tell their channels", remedy, column=name)
     if not array.size:
         raise DataError(f"pictures of shape {array.shape} are empty", "give at least one", column=name)
     # by way of one row, or a single channel keeps the step it had as the second axis, and Arrow reads pixels by it

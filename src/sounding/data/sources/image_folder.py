@@ -10,7 +10,7 @@ from sounding.recipe import DataRecipe
 
 UNDERSTANDS = "a folder of pictures, or of folders of pictures named after their class"
 
-ENDINGS = ".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm"
+ENDINGS = ".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .npy"
 PICTURES = Sort("picture", "image", frozenset(ENDINGS.split()))
 
 
