@@ -216,7 +216,8 @@ def _shallow(array: np.ndarray, deepest: int) -> np.ndarray:
     """uint8 of values in [0, 65535], so that `deepest`, and all beyond it, becomes 255."""
     if array.dtype == np.uint8:
         return array
-    return ((np.minimum(array, deepest).astype(np.int64) * 255 + deepest // 2) // deepest).astype(np.uint8)
+    whole = np.minimum(array, deepest).astype(np.int64)
+    return np.asarray((whole * 255 + deepest // 2) // deepest, dtype=np.uint8)
 
 
 def _checked(deep: np.ndarray) -> np.ndarray:
