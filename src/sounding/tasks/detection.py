@@ -42,7 +42,7 @@ class Detection(Task):
 
     Truth is (N, M, 5) float32: the code of the class, then left, top, right and bottom in pixels of the pictures as the
     network sees them; predictions are (N, K, 6) float64 with a score behind the code, the highest first. A code of -1
-    is no box. The loss of a row is that of its places, over the mean number of boxes in a training picture.
+    is no box. The loss is that of all places, over the sum of what their scores are to be.
     """
 
     name: ClassVar[str] = "detection"
@@ -153,8 +153,9 @@ class Detection(Task):
         return target.cpu().numpy()
 
     def loss(self, outputs: Detections, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """See `detection_losses.row_losses`."""
-        return weighted_mean(row_losses(outputs, target) / max(self.boxes.usual, 1.0), weight)
+        """What the answers cost, over the sum of their goals, in all pictures together; see `detection_losses`."""
+        cost, goals = row_losses(outputs, target)
+        return weighted_mean(cost, weight) / weighted_mean(goals, weight).clamp(min=1.0)
 
     def kept(self, outputs: Detections, inputs: tuple[Tensor, ...]) -> Tensor:
         """The boxes alone."""

@@ -70,13 +70,14 @@ def assign(outputs: Detections, boxes: Tensor) -> Assigned:
     return Assigned(box, (aligned * scale).sum(1))
 
 
-def row_losses(outputs: Detections, boxes: Tensor) -> Tensor:
-    """(B,) what the answers for each picture cost, summed over its places.
+def row_losses(outputs: Detections, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) what the answers for each picture cost, summed over its places; and (B,) the sum of its goals.
 
     boxes:  (B, M, 5): code, then edges in pixels; -1 is no box.
 
     The score of every place and class is held to its goal; the edges of places that answer for a box to that box, in
-    proportion to their goal.
+    proportion to their goal. As answers get better the goals rise, and with them both sums: only the one over the other
+    tells how good answers are.
     """
     assigned = assign(outputs, boxes)
     codes, edges = boxes[..., 0], boxes[..., 1:]
@@ -86,4 +87,4 @@ def row_losses(outputs: Detections, boxes: Tensor) -> Tensor:
     cost = cost * (outputs.logits.sigmoid() - goals).abs() ** HARD
     box = edges.gather(1, assigned.box[..., None].expand(-1, -1, 4))
     missed = (1 - generalised_overlaps(outputs.boxes, box)) * assigned.goal
-    return cost.sum((1, 2)) + EDGES * missed.sum(1)
+    return cost.sum((1, 2)) + EDGES * missed.sum(1), assigned.goal.sum(1)
