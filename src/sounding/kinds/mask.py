@@ -32,10 +32,12 @@ VOID = 255
 FEW_PICTURES = 3
 """Of which a class can hardly be learned."""
 MOST_NAMED = 8
-HUES = (0.0, 0.58, 0.13, 0.35, 0.77, 0.48, 0.07, 0.66, 0.22, 0.9, 0.53, 0.28)
-"""Of the colours in which classes are shown, far apart for those that follow each other."""
-QUIET = (38, 70, 83)
-"""The colour of the first class, which mostly is what is behind all others."""
+COLOURS = (
+    *((38, 70, 83), (66, 133, 200), (233, 196, 106), (142, 146, 158), (160, 92, 200), (74, 152, 84), (240, 132, 48)),
+    *((140, 92, 62), (214, 62, 66), (242, 136, 184), (56, 190, 190), (176, 206, 62)),
+)
+"""In which classes are shown, far apart for those that follow each other; quiet for the first, which mostly is what is
+behind all others. Those of further classes are mixed with white, then with black."""
 
 
 @dataclass(frozen=True)
@@ -164,18 +166,11 @@ class Mask(Kind):
             firsts = [self.values[self.codes.index(code)] for code in range(count)]
             own = np.array([_rgb(value) for value in firsts], dtype=np.uint8)
             return np.concatenate([own, np.full((1, 3), 255, np.uint8)])
+        wheel = np.array(COLOURS, dtype=np.float64)
+        shades = np.concatenate([wheel, (wheel + 255) / 2, wheel / 2, wheel / 3 + 170]).astype(np.uint8)
         if count == 2:
-            return np.array([QUIET, [233, 196, 106], [255, 255, 255]], dtype=np.uint8)
-        hsv = np.array(
-            [
-                [HUES[at % len(HUES)] * 255, (150, 200, 110)[at // len(HUES) % 3], (225, 160, 200)[at // len(HUES) % 3]]
-                for at in range(count)
-            ],
-            dtype=np.uint8,
-        )
-        rgb = np.asarray(Pillow.fromarray(hsv[None], "HSV").convert("RGB"))[0].copy()
-        rgb[0] = QUIET
-        return np.concatenate([rgb, np.full((1, 3), 255, np.uint8)])
+            shades[1] = COLOURS[2]
+        return np.concatenate([shades[np.arange(count) % len(shades)], np.full((1, 3), 255, np.uint8)])
 
     def painted(self, codes: np.ndarray) -> np.ndarray:
         """(..., 3) uint8 colours of (...) codes."""

@@ -24,6 +24,7 @@ from sounding.kinds.series import points
 from sounding.report.sounds import clip
 from sounding.report.varied import varied_examples
 from sounding.tasks import Predictions, Thumbnail
+from sounding.tasks.drawing import small
 from sounding.tasks.prepare import Prepared
 from sounding.training import History
 
@@ -35,6 +36,8 @@ MOST_COLUMNS = 60
 """Columns with a drawing of their own; the page counts the others."""
 MOST_LINES, MOST_POINTS = 3, 200
 """Series, or channels of one, that are drawn together, and points of each."""
+LARGEST_SHOWN = 256
+"""Pixels of a side of a picture; larger ones are made smaller."""
 LONGEST_TEXT = 300
 """Characters of a text that are shown."""
 
@@ -140,11 +143,12 @@ def _drawing(field: Field, table: Table, rows: np.ndarray) -> dict[str, Any]:
     column = field.column(table).take(rows)
     if isinstance(field.fitted, Image):
         few = column.take(np.arange(min(6, len(rows))))
-        return {"pictures": [data_uri(picture) for picture in field.fitted.encode(few)[0]]}
+        return {"pictures": [data_uri(small(picture, LARGEST_SHOWN)) for picture in field.fitted.encode(few)[0]]}
     if isinstance(field.fitted, Mask):
         return {
             "pictures": [
-                data_uri(np.moveaxis(field.fitted.show(column, row), 2, 0)) for row in range(min(6, len(rows)))
+                data_uri(small(np.moveaxis(field.fitted.show(column, row), 2, 0), LARGEST_SHOWN))
+                for row in range(min(6, len(rows)))
             ]
         }
     if isinstance(field.fitted, Series):
@@ -190,7 +194,7 @@ def wrong_examples(prepared: Prepared, predictions: Predictions) -> list[dict[st
 def _cell(field: Field, table: Table, row: int) -> Any:
     column = field.column(table).take(np.array([row]))
     if isinstance(field.fitted, Image):
-        return {"picture": data_uri(field.fitted.encode(column)[0][0])}
+        return {"picture": data_uri(small(field.fitted.encode(column)[0][0], LARGEST_SHOWN))}
     if isinstance(field.fitted, Series):
         return {"lines": _lines(column)}
     if isinstance(field.fitted, Audio):

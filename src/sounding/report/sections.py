@@ -414,6 +414,7 @@ def errors(results: Results, recipe_toml: str) -> Values | None:
         values |= {
             "matrix": figures.heat_map(labels, counts),
             "left_out": left_out,
+            "unit": words.shorten(words.as_text(confusion.get("unit") or ""), LONG_HEADLINE),
             "pairs": [(true, said, words.number(count), count / most) for true, said, count in pairs],
         }
     if scatter.get("truth") and scatter.get("prediction"):

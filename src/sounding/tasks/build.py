@@ -43,7 +43,10 @@ DEFAULTS = {
     ),
     ("next_token", "tokens"): ("language_recurrent", "an LSTM, which measured best in a given time"),
     ("detections", "pictures"): ("detector", "residual stages, and a pyramid of maps that say what is where"),
-    ("maps", "pictures"): ("unet", "a U-Net with residual blocks, which measured best in a given time"),
+    ("maps", "pictures"): (
+        "encoder_decoder",
+        "a residual encoder and a light decoder, which measured best in a given time",
+    ),
     ("painting", "pictures"): ("style_network", "convolutions to a quarter of the sides and back"),
     ("samples", "table"): ("tabular_adversarial", "a generator and a discriminator of fully connected layers"),
     ("samples", "pictures"): ("picture_adversarial", "a generator and a discriminator of residual blocks"),

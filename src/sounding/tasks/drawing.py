@@ -67,12 +67,12 @@ def _laid_out(codes: np.ndarray) -> np.ndarray:
         return np.asarray(learn.fit_transform(scaled), dtype=np.float64)
 
 
-def small(picture: np.ndarray) -> np.ndarray:
-    """A picture (C, H, W) uint8 of at most 64 pixels a side."""
+def small(picture: np.ndarray, most: int = LARGEST_SIDE) -> np.ndarray:
+    """A picture (C, H, W) uint8 of at most so many pixels a side."""
     side = max(picture.shape[1:])
-    if side <= LARGEST_SIDE:
+    if side <= most:
         return picture
-    size = [max(1, round(length * LARGEST_SIDE / side)) for length in picture.shape[1:]]
+    size = [max(1, round(length * most / side)) for length in picture.shape[1:]]
     pixels = torch.nn.functional.interpolate(torch.from_numpy(picture)[None].float(), size=size, mode="area")
     return np.asarray(pixels[0].round().to(torch.uint8).numpy())
 

@@ -23,7 +23,7 @@ from sounding.kinds.image import shapes_of
 from sounding.kinds.mask import UNLABELLED
 from sounding.recipe import Recipe
 from sounding.tasks import metrics as measures
-from sounding.tasks.drawing import evenly
+from sounding.tasks.drawing import evenly, small
 from sounding.tasks.map_losses import dice_losses, pixel_losses
 from sounding.tasks.map_metrics import BOUNDARY, Agreement, agreement, map_metrics
 from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
@@ -37,6 +37,7 @@ RIGHT, WRONG, OUTSIDE = (235, 238, 240), (200, 40, 60), (255, 255, 255)
 """Colours of the map of mistakes."""
 FEWEST_PIECES = 64
 """Of all pictures together in an epoch: after fewer steps nothing new can be validated."""
+UNIT = "of a hundred pixels of each true class"
 MOST_WEIGHT = 20.0
 """Times the weight of the most frequent class."""
 
@@ -308,7 +309,7 @@ class Segmentation(Task):
         """Some pictures from the best to the worst: as they are, true, predicted, and where these differ; and counts.
 
         segmented: `classes`, their `colours`, and `pictures` with four `Thumbnail`s and the share of right pixels.
-        confusion: pixels of all pictures by true (rows) and predicted class.
+        confusion: of a hundred pixels of each true class (rows), how many are said to be of which.
         """
         if not len(truth):
             return {}
@@ -317,7 +318,7 @@ class Segmentation(Task):
         counts = self._agreement(predictions.values, truth, ("iou",)).confusion.sum(0)
         shown = [
             {
-                "picture": Thumbnail(_smaller(inputs[0][row].numpy(), smooth=True)),
+                "picture": Thumbnail(small(inputs[0][row].numpy(), LARGEST_SHOWN)),
                 "truth": self._painted(truth[row]),
                 "prediction": self._painted(predictions.values[row]),
                 "mistakes": Thumbnail(_smaller(_mistakes(predictions.values[row], truth[row]))),
@@ -332,11 +333,17 @@ class Segmentation(Task):
                 "colours": colours,
                 "pictures": shown,
             },
-            "confusion": {"labels": list(self.classes), "counts": counts.tolist()},
+            "confusion": {"labels": list(self.classes), "counts": _of_a_hundred(counts).tolist(), "unit": UNIT},
         }
 
     def _painted(self, codes: np.ndarray) -> Thumbnail:
         return Thumbnail(_smaller(np.moveaxis(self.mask.painted(codes), 2, 0)))
+
+
+def _of_a_hundred(counts: np.ndarray) -> np.ndarray:
+    """Whole numbers in place of counts (classes, classes), by row."""
+    shares: np.ndarray = np.rint(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1))
+    return shares.astype(np.int64)
 
 
 def _named(name: str) -> str:
@@ -350,13 +357,13 @@ def _mistakes(said: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.moveaxis(painted, 2, 0)
 
 
-def _smaller(pixels: np.ndarray, *, smooth: bool = False) -> np.ndarray:
-    """(C, H, W) uint8, as it goes into the page."""
+def _smaller(pixels: np.ndarray) -> np.ndarray:
+    """(C, H, W) uint8 as it goes into the page: no colour is mixed with another."""
     height, width = pixels.shape[1:]
     factor = LARGEST_SHOWN / max(height, width)
     if factor >= 1:
         return pixels
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    how = Picture.Resampling.BOX if smooth else Picture.Resampling.NEAREST
+    how = Picture.Resampling.NEAREST
     layers = [np.asarray(Picture.fromarray(np.ascontiguousarray(layer)).resize(size, how)) for layer in pixels]
     return np.stack(layers)
