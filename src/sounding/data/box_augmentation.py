@@ -21,6 +21,9 @@ GREY = 114
 LEAST_KEPT = 0.25
 """A box of which less than this share of its area is left is left out: nobody could tell what it was."""
 
+ROUND = 32
+"""Places for boxes are a multiple of it: a compiled step is compiled again for every new shape."""
+
 
 class BoxAugmentation:
     """Varies the pictures of a batch and their boxes alike; a transform for `Batches`.
@@ -34,7 +37,7 @@ class BoxAugmentation:
     until:    the epoch from which on there are no mosaics.
 
     Pictures are the only input, (B, C, H, W) uint8; the target is (B, M, 5) boxes, and has as many places for boxes
-    afterwards as the fullest picture of the batch.
+    afterwards as the fullest picture of the batch needs, rounded up to a multiple of 32.
     """
 
     def __init__(
@@ -149,8 +152,9 @@ def empty(rows: int, places: int, like: Tensor) -> Tensor:
 
 
 def gathered(boxes: Tensor) -> Tensor:
-    """(B, M, 5) with the boxes of each row in front, and no more places than the fullest row needs, but one."""
+    """(B, M, 5) with the boxes of each row in front, and no more places than the fullest row needs, rounded up."""
     there = boxes[..., 0] > NOTHING
     order = (~there).to(torch.uint8).argsort(dim=1, stable=True)
     boxes = boxes.gather(1, order[..., None].expand_as(boxes))
-    return boxes[:, : max(int(there.sum(1).max()), 1)].contiguous()
+    places = ROUND * max(-(-int(there.sum(1).max()) // ROUND), 1)
+    return torch.cat([boxes[:, :places], empty(len(boxes), places - boxes.shape[1], boxes)], 1)
