@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from sounding import fit, load
-from sounding.errors import DataError
+from sounding.errors import DamagedError, DataError
 from sounding.kinds import Image, recognise
 from sounding.recipe import DataRecipe
 from sounding.tasks.prepare import prepare
@@ -135,6 +135,15 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(make
     np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(DataError, match="promises 60000 x 60000"):
         learned(make_column([file.getvalue()]))
+
+
+def test_a_model_that_was_saved_before_there_were_channels_reads_as_it_did(make_column: Any) -> None:
+    kind, _ = learned(make_column([saved(picture[..., :3]) for picture in BANDS]))
+    older = {key: value for key, value in kind.to_json().items() if key not in ("deepest", "shape", "pages")}
+    assert Image.from_json(older) == kind
+    del older["mean"]
+    with pytest.raises(DamagedError, match="the image holds channels, deepest, height, pages, shape, std, width"):
+        Image.from_json(older)
 
 
 # Several shapes in one folder

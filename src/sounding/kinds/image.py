@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,8 @@ USUAL_SIDE = 128
 """The longer side that pictures of several sizes are brought to, at most."""
 MEASURED = 1000
 """Training pictures from which mean and standard deviation of the channels are taken, spread evenly over the rows."""
+LATER = {"deepest": SIXTEEN_BITS, "shape": "stretch", "pages": "first"}
+"""Fields that the first models did not have, and what was done then."""
 STRETCHED = 1.1
 """A picture is told to change its shape if its sides change by factors that are further apart than this."""
 
@@ -198,6 +200,12 @@ class Image(Kind):
     def show(self, column: Column, row: int) -> np.ndarray:
         """(height, width, channels) uint8: the picture as the network sees it."""
         return np.asarray(self.encode(column.take(np.array([row])))[0][0].transpose(1, 2, 0))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_json`; a model that was saved before there were `LATER` reads as it did."""
+        older = isinstance(values, dict) and not LATER.keys() & values.keys()
+        return super().from_json({**values, **LATER} if older else values)
 
     def stamp(self, column: Column) -> str:
         """Size and time of change of every file, so that a changed picture is read again."""
