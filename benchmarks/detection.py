@@ -56,7 +56,8 @@ def measure(network: str, seed: int, changes: dict[str, Any], out: str | None = 
 
 def covered(one: dict[str, Any]) -> float | None:
     """The share of pictures whose true count lies in the interval."""
-    known = [low <= true <= high for low, true, high in zip(one["low"], one["true"], one["high"], strict=True) if high]
+    rows = zip(one["low"], one["true"], one["high"], strict=True)
+    known = [low <= true <= high for low, true, high in rows if high is not None]
     return round(sum(known) / len(known), 3) if known else None
 
 
