@@ -52,6 +52,17 @@ def test_texts_lose_tokens_where_asked_and_nothing_else_does() -> None:
     assert torch.equal(check.inputs[0], expected.inputs[0])
 
 
+@pytest.mark.parametrize("task", ["compression", "anomaly"])
+def test_what_is_to_be_given_back_is_what_was_varied(task: str) -> None:
+    settings = {"task": task, "training.augment": "light", "training.batch_size": 20}
+    case = prepare(GREY, settings)
+    batch = next(iter(case.batches(case.split.train, training=True).epoch(0)))
+    alone = case.task.goals(case.target[:0], batch.inputs)
+    assert torch.equal(batch.target, alone)
+    as_they_are = {picture.tobytes() for picture in GREY}
+    assert any(picture.numpy().tobytes() not in as_they_are for picture in batch.inputs[0])
+
+
 @pytest.mark.parametrize(
     ("x", "settings", "message"),
     [

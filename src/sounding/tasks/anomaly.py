@@ -111,6 +111,7 @@ class Anomaly(Task):
     name: ClassVar[str] = "anomaly"
     from_source: ClassVar[Examples] = NormalRows()
     needs_target: ClassVar[bool] = False
+    gives_back: ClassVar[bool] = True
     answers: ClassVar[tuple[str, ...]] = ("strangeness", "reconstruction", "distances")
     monitor: ClassVar[str] = "score"
     watched: ClassVar[tuple[str, ...]] = ()
