@@ -38,7 +38,7 @@ def task_for(columns: dict[str, Any], target: list[str], **settings: Any) -> tup
     table = Table(pa.table(columns), "t.csv")
     schema = Schema.infer(table, recipe.data, target, "anomaly")
     split, _ = make_split(table, schema, recipe.data, 0)
-    split, follows, lines = Anomaly.narrowed(table, schema, split, recipe)
+    split, follows, lines = Anomaly.from_source.narrowed(table, schema, split, recipe)
     schema, _ = schema.fit(table, split.train, recipe.data, None, np.arange(len(table)))
     return Anomaly.for_schema(schema, recipe.with_settings(follows)), table, split, lines
 

@@ -212,7 +212,7 @@ def test_a_run_needs_the_old_one_no_more_to_go_on_or_to_be_repeated(
     results = json.loads((tmp_path / "straight" / "results.json").read_text())
     assert results["transfer"]["source"] == str(tmp_path / "old")
     card = json.loads((tmp_path / "straight" / "model" / "card.json").read_text())
-    assert card["carried_over"]["columns"] == {"image": "grey pictures of 8 x 8 pixels"}
+    assert card["carried_over"]["columns"] == {"image": "grey pictures, 8 x 8 pixels"}
 
 
 def interrupt(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,10 @@ def families() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
         "bag": {"buckets": 31},
         "series_convolution": {"hidden_size": 4, "widths": [3, 5], "depth": 3},
         "series_transformer": {"hidden_size": 16, "stretches": 4},
+        "detector": {"stem_size": 4, "hidden_sizes": [4, 4, 8, 8], "depths": [1, 1, 1, 1], "pyramid_size": 4},
+        "unet": {"hidden_size": 4, "levels": 2},
+        "encoder_decoder": {"decoder_size": 4, "hidden_sizes": [4, 8], "depths": [2, 2], "stem_size": 4},
+        "style_network": {"hidden_sizes": [4, 4, 8], "depth": 2},
         "sound_convolution": {"bands": 8, "stem_size": 4, "hidden_sizes": [4, 8]},
         "sound_recurrent": {"bands": 8, "stem_size": 4, "convolution_sizes": [4, 8], "hidden_sizes": [8]},
     }
@@ -221,6 +225,7 @@ BLOCKS = {
     **{"autoencoder": 4, "variational_autoencoder": 4, "picture_autoencoder": 2, "picture_variational_autoencoder": 2},
     **{"convolutional_autoencoder": 8, "convolutional_variational_autoencoder": 8},
     **{"series_autoencoder": 5, "series_variational_autoencoder": 5},
+    **{"detector": 15, "unet": 5, "encoder_decoder": 9, "style_network": 7},
     **{"denoiser": 2, "one_class": 0, "picture_one_class": 3},
     **{"transformer": 2, "recurrent": 2, "bag": 0, "text_convolution": 0, "text_ensemble": 0},
     **{"series_convolution": 2, "series_recurrent": 1, "series_transformer": 2},

@@ -145,13 +145,13 @@ class Head(nn.Module):
         logits, boxes, places = list[Tensor](), list[Tensor](), list[Tensor]()
         for stride, scale, values in zip(STRIDES, self.scales, maps, strict=True):
             logits.append(self.classes(self.of_classes(values)).flatten(2).transpose(1, 2))
-            edges = self.edges(self.of_edges(values)).flatten(2).transpose(1, 2).float()
+            edges = _whole(self.edges(self.of_edges(values)).flatten(2).transpose(1, 2))
             distances = F.softplus(edges * scale) * stride
             middle = middles(values.shape[2], values.shape[3], stride, distances)
             boxes.append(torch.cat([middle - distances[..., :2], middle + distances[..., 2:]], 2))
             strides = torch.full_like(middle[:, :1], stride)
             places.append(torch.cat([middle, strides], 1).expand(values.shape[0], -1, -1))
-        return Detections(torch.cat(logits, 1).float(), torch.cat(boxes, 1), torch.cat(places, 1))
+        return Detections(_whole(torch.cat(logits, 1)), torch.cat(boxes, 1), torch.cat(places, 1))
 
 
 def middles(height: int, width: int, stride: int, like: Tensor) -> Tensor:
@@ -163,6 +163,11 @@ def middles(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     down, right = (torch.arange(count, dtype=like.dtype, device=like.device) for count in (height, width))
     y, x = torch.meshgrid(down, right, indexing="ij")
     return (torch.stack([x.flatten(), y.flatten()], 1) + 0.5) * stride
+
+
+def _whole(values: Tensor) -> Tensor:
+    """At least float32: pixels of a picture have more digits than a half has."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _like(values: Tensor, other: Tensor) -> Tensor:
