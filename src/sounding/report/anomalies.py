@@ -17,6 +17,14 @@ STRIP = 8.0
 """Height of the strip under a line in which strange points are marked."""
 CLASSES = {"normal rows": "accent", "rows": "accent", "anomalies": "second"}
 
+PICTURES = {
+    "given": "picture",
+    "given back": "reconstruction",
+    "where they differ": "heat",
+    "what the score hangs on": "influence",
+}
+"""What is shown of a strange picture, and where it is in the results."""
+
 
 def anomalies(results: Mapping[str, Any], recipe_toml: str) -> dict[str, Any] | None:
     """Of runs that look for what is strange."""
@@ -61,11 +69,7 @@ def _one(row: Mapping[str, Any]) -> dict[str, Any]:
             )
             for name, excess in columns
         ],
-        "pictures": [
-            (name, row[key])
-            for name, key in (("given", "picture"), ("given back", "reconstruction"), ("where they differ", "heat"))
-            if words.is_picture(row.get(key))
-        ],
+        "pictures": [(name, row[key]) for name, key in PICTURES.items() if words.is_picture(row.get(key))],
         "lines": [
             (name if len(row["series"]) > 1 else "", series_chart(name, given, expected, strangeness, most_of(row)))
             for name, given, expected, strangeness in zip(

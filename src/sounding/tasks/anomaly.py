@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ from sounding.errors import DataError, RecipeError, nearest
 from sounding.kinds import Block, Encoded
 from sounding.networks import NETWORKS, reconstruction_errors
 from sounding.recipe import AnomalyRecipe, Recipe
-from sounding.tasks import conformal
+from sounding.tasks import conformal, occlusion
 from sounding.tasks import metrics as measures
 from sounding.tasks.examples import Examples
 from sounding.tasks.given_back import as_one, as_seen
@@ -43,8 +43,8 @@ class AnomalyPredictions(Predictions):
     """Scores and p-values, (N, 2), and what each column did to the score."""
 
     parts: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    """(N, columns) float32: the strangeness of each column, whose mean is most of the score; for series, of each point
-    (N, channels * length). Without columns for pictures, and where a network does not tell."""
+    """(N, columns) float32: the strangeness of each column, whose mean is most of the score, or what a distance falls
+    by where a column is as usual; for series, of each point (N, channels * length). Without columns for pictures."""
 
     def take(self, rows: np.ndarray) -> AnomalyPredictions:
         """The predictions of some rows."""
@@ -124,7 +124,8 @@ class Anomaly(Task):
         self.blocks = {block.name: block for block in schema.blocks()}
         self.cardinalities = tuple(count for block in self.blocks.values() for count in block.cardinalities)
         family = NETWORKS.get(recipe.network.name)
-        self.columns = {} if family is not None and family.answers == "distances" else _columns(schema)
+        self.by_distance = family is not None and family.answers == "distances"
+        self.columns = _columns(schema)
         self.outputs = min(recipe.network.code_size, _largest_code(list(self.blocks.values())))
         self.labelled = bool(schema.targets)
         self.headline = "roc_auc" if self.labelled else "alarm_rate"
@@ -197,13 +198,29 @@ class Anomaly(Task):
     def kept(self, outputs: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Scores, and the strangeness of each column or point."""
         score, part = self._scores(outputs, as_one(inputs))
+        if self.by_distance:  # features are no columns: see `predict`
+            return score, part[:, :0]
         return score, self._by_column(part) if self.columns else part[:, : self._points]
+
+    def predict(self, network: nn.Module, inputs: tuple[Tensor, ...], batch_size: int = 512) -> AnomalyPredictions:
+        """As every task; where the network answers with a distance alone, its columns are put to the test."""
+        found = cast("AnomalyPredictions", super().predict(network, inputs, batch_size))
+        if not self.by_distance or not self.columns:
+            return found
+        device = next(network.parameters()).device
+        widths = list(self.columns.values())[: len(self.columns) - inputs[1].shape[1]]
+        parts = []
+        with torch.inference_mode():
+            for at in range(0, max(len(inputs[0]), 1), batch_size):
+                numbers, categories = (tensor[at : at + batch_size].to(device) for tensor in inputs)
+                parts.append(occlusion.by_column(network, numbers, categories, widths).float().cpu())
+        return replace(found, parts=torch.cat(parts).numpy())
 
     def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
         """With the scores of the validation rows."""
         task = copy(self)
         task.calibration = np.empty(0)
-        found = cast("AnomalyPredictions", task.predict(network, inputs))
+        found = task.predict(network, inputs)
         task.calibration = np.sort(found.values[:, 0])
         if self.columns:
             task.usual = found.parts.mean(0)
@@ -434,7 +451,10 @@ class Anomaly(Task):
         with torch.inference_mode():
             outputs = network.eval()(*given)
         if isinstance(outputs, Tensor):
-            return {"picture": Thumbnail(inputs[0][0].numpy())} if block.form == "pictures" else {}
+            if block.form != "pictures":
+                return {}
+            heat = occlusion.by_pixel(network, given[0])[0].cpu().numpy()
+            return {"picture": Thumbnail(inputs[0][0].numpy()), "influence": Thumbnail(_heat(heat))}
         errors = (
             reconstruction_errors(outputs.values, as_seen(given[0], list(self.blocks.values())))
             .float()
