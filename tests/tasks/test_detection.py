@@ -12,7 +12,7 @@ import torch
 from drawn import shapes, table
 from PIL import Image as Pillow
 
-from sounding.errors import DataError
+from sounding.errors import DataError, RecipeError
 from sounding.fitting import check, fit
 from sounding.run import Run, load
 from sounding.tasks import Detection, Predictions
@@ -180,3 +180,14 @@ def test_decoding_keeps_the_best_of_boxes_that_overlap(run: Run) -> None:
     assert kept[:, 0].tolist() == [0, 1]
     assert kept[1, 2:].tolist() == [40, 40, 60, 64]  # cut at the border
     assert isinstance(predictions, Predictions)
+
+
+def test_pictures_are_varied_by_its_own_settings_or_not_at_all(drawn: tuple[np.ndarray, list[Any]]) -> None:
+    pictures, boxes = drawn
+    source = table(pictures[:40], boxes[:40])
+    assert check(source, "boxes", settings=QUICK).transform() is not None
+    assert check(source, "boxes", settings={**QUICK, "training.augment": "none"}).transform() is None
+    with pytest.raises(RecipeError, match='"strong", and detection has settings of its own; take default or none'):
+        check(source, "boxes", settings={**QUICK, "training.augment": "strong"})
+    with pytest.raises(RecipeError, match=r"training.mixup is not for detection; leave it out"):
+        check(source, "boxes", settings={**QUICK, "training.mixup": 0.2})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn import metrics as oracle
@@ -155,12 +157,16 @@ def test_asking_for_some_metrics_gives_just_these() -> None:
     assert set(ours.classification_metrics(p, y, names={"roc_auc", "log_loss"})) == {"roc_auc", "log_loss"}
 
 
+def intervals(measure: Any, prediction: np.ndarray, truth: np.ndarray, samples: int, seed: int) -> dict[str, Any]:
+    return ours.intervals(ours.bootstrap(measure, prediction, truth, samples=samples, seed=seed))
+
+
 def test_interval_of_accuracy_is_that_of_a_share() -> None:
     """For a share the bootstrap has a closed form: the binomial distribution."""
     y = np.zeros(400, dtype=int)
     p = np.zeros((400, 2))
     p[:320, 0], p[320:, 1] = 1, 1
-    low, high = ours.bootstrap_intervals(ours.classification_metrics, p, y, 4000, 0)["accuracy"]
+    low, high = intervals(ours.classification_metrics, p, y, 4000, 0)["accuracy"]
     half = 1.96 * np.sqrt(0.8 * 0.2 / 400)
     assert low == pytest.approx(0.8 - half, abs=0.004)
     assert high == pytest.approx(0.8 + half, abs=0.004)
@@ -182,16 +188,17 @@ def test_a_difference_is_paired() -> None:
     """Two predictions that are right on the same rows differ by nothing, however uncertain each is."""
     p, y, _ = sample(3)
     sharper = p**2 / (p**2).sum(1, keepdims=True)
-    found = ours.bootstrap_difference(ours.classification_metrics, sharper, p, y, 200, 0)
+    one, other = (ours.bootstrap(ours.classification_metrics, each, y, samples=200, seed=0) for each in (sharper, p))
+    found = ours.differences(one, other)
     assert found["accuracy"] == (0, 0)
     assert found["log_loss"][0] < found["log_loss"][1]
-    single = ours.bootstrap_intervals(ours.classification_metrics, p, y, 200, 0)["accuracy"]
+    single = intervals(ours.classification_metrics, p, y, 200, 0)["accuracy"]
     assert single[1] - single[0] > 0.05
 
 
 def test_bootstrap_repeats_and_depends_on_the_seed() -> None:
     p, y, _ = sample(2)
-    one, two, other = (ours.bootstrap_intervals(ours.classification_metrics, p, y, 50, seed) for seed in (1, 1, 2))
+    one, two, other = (intervals(ours.classification_metrics, p, y, 50, seed) for seed in (1, 1, 2))
     assert one == two
     assert one != other
 
@@ -211,7 +218,7 @@ def test_bootstrap_does_less_where_there_is_much(monkeypatch: pytest.MonkeyPatch
 
 
 def test_intervals_of_no_rows() -> None:
-    assert ours.bootstrap_intervals(ours.regression_metrics, np.empty(0), np.empty(0), 10, 0) == {}
+    assert intervals(ours.regression_metrics, np.empty(0), np.empty(0), 10, 0) == {}
 
 
 class TestAnomalies:

@@ -99,6 +99,12 @@ def test_few_pictures_make_an_epoch_of_many_pieces(prepared: Prepared) -> None:
     assert sum(len(batch.rows) for batch in batches) == 60
 
 
+@pytest.mark.parametrize(("key", "value"), [("augment", "strong"), ("erase", 0.5), ("cutmix", 1.0)])
+def test_what_it_has_no_use_for_is_refused(key: str, value: object) -> None:
+    with pytest.raises(RecipeError, match="segmentation"):
+        prepare(squares(), {**SETTINGS, f"training.{key}": value})
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "dice", "cross_entropy+dice", "focal+dice"])
 def test_losses_are_added_up_and_follow_the_weights_of_rows(prepared: Prepared, loss: str) -> None:
     recipe = prepared.recipe.with_settings({"segmentation.loss": loss, "segmentation.focus": 1.0})

@@ -30,7 +30,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Pillow.fromarray(FLOWER).save(folder / "flower.jpg")
     (folder / "crops").mkdir()
     draw = np.random.default_rng(0)
-    for number in range(24):
+    for number in range(120):
         top, left = draw.integers(0, 427 - 128), draw.integers(0, 640 - 128)
         crop = Pillow.fromarray(TEMPLE[top : top + 128, left : left + 128]).resize((32, 32))
         crop.save(folder / "crops" / f"{number}.png")
@@ -96,7 +96,7 @@ def test_a_network_learns_the_style_and_paints_any_size(pictures: Path, tmp_path
         "task": "style",
         "style.picture": str(pictures / "flower.jpg"),
         "network.options": {"hidden_sizes": [8, 8, 16], "depth": 1},
-        "training.epochs": 20,
+        "training.epochs": 8,
         "training.plan": "reference",  # measured, it would depend on what else the machine does
         "training.batch_size": 4,
         "evaluation.bootstrap": 20,
@@ -104,8 +104,7 @@ def test_a_network_learns_the_style_and_paints_any_size(pictures: Path, tmp_path
     run = fit(pictures / "crops", settings=settings, out=tmp_path / "run", say=None, progress=False)
     as_it_was = run.results["baseline"]["the picture as it is"]["test"]
     assert as_it_was["content_distance"] == 0.0
-    losses = [epoch["train_loss"] for epoch in run.results["history"]]
-    assert losses[-1] < 0.7 * losses[0]  # of so few crops nothing is promised for others
+    assert run.metrics["test"]["style_distance"] < 0.5 * as_it_was["style_distance"]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "The style" in page
     assert "distance to the style" in page
@@ -113,7 +112,7 @@ def test_a_network_learns_the_style_and_paints_any_size(pictures: Path, tmp_path
     assert painted.picture.shape == (3, 427, 640)
     table, _ = load(tmp_path / "run").predict_table(pictures / "crops")
     assert table.column_names == ["content_distance", "style_distance"]
-    assert load(tmp_path / "run").predict(pictures / "crops").shape == (24, 3, 32, 32)
+    assert load(tmp_path / "run").predict(pictures / "crops").shape == (120, 3, 32, 32)
 
 
 def test_a_network_that_was_trained_here_compares(pictures: Path, tmp_path: Path) -> None:

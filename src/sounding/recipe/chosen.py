@@ -8,6 +8,12 @@ from typing import Any
 
 from sounding.recipe.recipe import Recipe, Settings
 
+PRETRAINED_RATES: dict[str, Any] = {
+    "training.optimizer.lr": 2e-3,
+    "training.optimizer.rates": {"*pretrained.*": 0.05},
+}
+"""What is new learns as ever, what was trained elsewhere moves slowly."""
+
 
 def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "auto") -> Recipe:
     """The recipe with all that the user did not set chosen for the data; each choice is a measured one.
@@ -19,7 +25,7 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
     usual = for_pretrained if is_pretrained(settings.get("network.name", "")) else for_inputs
     chosen = FOR_TASK.get(task, usual)(forms, rows)
     if usual is for_pretrained and task in FOR_TASK:  # what is new is learned as ever, what was trained before slowly
-        chosen |= {"training.optimizer.lr": 2e-3, "training.optimizer.rates": {"*pretrained.*": 0.05}}
+        chosen |= PRETRAINED_RATES
     if usual is for_pretrained and settings.get("transfer.source"):  # its upper layers get nearly the whole rate
         chosen["training.optimizer.lr"] = 2e-4
     if task == "recommendation" and settings.get("recommendation.feedback") == "implicit":
@@ -146,8 +152,7 @@ def for_pretrained(forms: set[str], rows: int) -> dict[str, Any]:
         "training.batch_size": 32,
         "training.patience": 0,
         "training.optimizer.name": "adamw",
-        "training.optimizer.lr": 2e-3,
-        "training.optimizer.rates": {"*pretrained.*": 0.05},
+        **PRETRAINED_RATES,
         "training.optimizer.weight_decay": 1e-2,
         "training.schedule": "linear",
         "training.warmup": 0.1,
@@ -346,6 +351,7 @@ def for_detection(forms: set[str], rows: int) -> dict[str, Any]:
         "training.clip_norm": 10.0,
         "training.averaging": "ema",
         "training.average_decay": 0.99,
+        "training.augment": "default",
     }
 
 

@@ -26,7 +26,7 @@ from sounding.tasks import detection_counts as counting
 from sounding.tasks.detection_losses import row_losses
 from sounding.tasks.detection_metrics import OVERLAPS, average_precisions, counts
 from sounding.tasks.drawing import evenly
-from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
+from sounding.tasks.task import Predictions, Task, Thumbnail, is_varied, weighted_mean
 
 CANDIDATES = 500
 """Answers of a picture with the highest scores, of all places and classes, of which overlapping ones are left out."""
@@ -53,7 +53,7 @@ class Detection(Task):
     higher_is_better = True
 
     def __init__(self, schema: Schema, recipe: Recipe) -> None:
-        self.schema, self.rules, self.epochs = schema, recipe.detection, recipe.training.epochs
+        self.schema, self.rules, self.training = schema, recipe.detection, recipe.training
         self.target = schema.targets[0]
         (self.input,) = (field for field in schema.inputs if field.kind == "image")
         assert isinstance(self.target.fitted, Boxes)
@@ -131,8 +131,10 @@ class Detection(Task):
         return self.boxes.arranged(column, row[kept], labels[kept], scaled), tuple(findings)
 
     def transform(self, seed: int) -> Transform | None:
-        """Mosaics and the like, as `detection.augment` says."""
+        """Mosaics and the like, unless `training.augment` is `none`."""
         rules = self.rules
+        if not is_varied(self.training, self.name):
+            return None
         return BoxAugmentation(
             mosaic=rules.mosaic,
             scale=rules.scale,
@@ -140,7 +142,7 @@ class Detection(Task):
             flip=rules.flip,
             upside_down=rules.upside_down,
             colour=rules.colour,
-            until=round(self.epochs * rules.mosaic_until),
+            until=round(self.training.epochs * rules.mosaic_until),
             seed=seed,
         )
 

@@ -12,7 +12,7 @@ from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.finding import Finding
-from sounding.kinds import Kind
+from sounding.kinds import Column, Kind
 from sounding.recipe import DataRecipe, Recipe
 
 
@@ -28,6 +28,10 @@ class Examples:
     held, what is named as the target is learned, and there may be no other columns."""
     learns_target: ClassVar[bool] = False
     """Whether the network learns from a target that the task does not need, where one is named."""
+
+    def are_meant_by(self, targets: Sequence[Column]) -> bool:
+        """Whether such targets leave no doubt of the task before columns are recognised."""
+        return False
 
     def settled(self, asked: Recipe) -> Recipe:
         """What is asked, and what follows from the task before the data are looked at.

@@ -147,7 +147,7 @@ class Choices(Recommendation):
         several = weight is not None and np.ndim(weight) == 2
         return {name: value if several else float(value[0]) for name, value in means.items()}
 
-    def intervals(
+    def resampled(
         self,
         predictions: Predictions,
         truth: np.ndarray,
@@ -155,27 +155,13 @@ class Choices(Recommendation):
         samples: int,
         seed: int,
         weight: np.ndarray | None = None,
-    ) -> dict[str, tuple[float, float]]:
-        """Of resampled users: the rows of one belong together."""
+        names: Collection[str] = (),
+    ) -> dict[str, np.ndarray]:
+        """See `Task.resampled`: of users, as the rows of one belong together."""
         if not len(truth):
             return {}
-        table, names = self._users(predictions, truth)
-        return measures.bootstrap_intervals(_Means(names), table, table, samples, seed)
-
-    def difference(
-        self,
-        first: Predictions,
-        second: Predictions,
-        truth: np.ndarray,
-        *,
-        samples: int,
-        seed: int,
-        weight: np.ndarray | None = None,
-        names: Collection[str] = (),
-    ) -> dict[str, tuple[float, float]]:
-        """Of resampled users, the same for both."""
-        (one, known), (other, _) = self._users(first, truth), self._users(second, truth)
-        return measures.bootstrap_difference(_Means(known), one, other, one, samples, seed, None, names)
+        table, known = self._users(predictions, truth)
+        return measures.bootstrap(_Means(known), table, table, samples=samples, seed=seed, names=names)
 
     def _users(self, predictions: Predictions, truth: np.ndarray) -> tuple[np.ndarray, list[str]]:
         found, _ = by_user(predictions.values, truth[:, USER], self.top)

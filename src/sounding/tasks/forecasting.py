@@ -21,7 +21,6 @@ from sounding.finding import Finding
 from sounding.kinds import Block, Encoded, Number
 from sounding.randomness import generator
 from sounding.recipe import ForecastingRecipe, Recipe
-from sounding.tasks import metrics as measures
 from sounding.tasks.examples import Examples
 from sounding.tasks.forecast_drawing import drawn
 from sounding.tasks.forecast_metrics import by_cell, measured, middle_of, resampled, seasonal_scale, widening
@@ -300,7 +299,7 @@ class Forecasting(Task):
         away = outputs[..., 0].double() - target.double()
         return {"standardised_mse": float(away.square().mean()), "standardised_mae": float(away.abs().mean())}
 
-    def intervals(
+    def resampled(
         self,
         predictions: Predictions,
         truth: np.ndarray,
@@ -308,25 +307,13 @@ class Forecasting(Task):
         samples: int,
         seed: int,
         weight: np.ndarray | None = None,
-    ) -> dict[str, tuple[float, float]]:
-        """95 % intervals; see `forecast_metrics.resampled`."""
-        found = self._resampled(predictions, truth, samples, seed, ())
-        return {name: measures.interval(values) for name, values in found.items() if np.isfinite(values).any()}
-
-    def difference(
-        self,
-        first: Predictions,
-        second: Predictions,
-        truth: np.ndarray,
-        *,
-        samples: int,
-        seed: int,
-        weight: np.ndarray | None = None,
         names: Collection[str] = (),
-    ) -> dict[str, tuple[float, float]]:
-        """95 % intervals of (first - second), on the same resamples."""
-        one, other = (self._resampled(each, truth, samples, seed, names) for each in (first, second))
-        return {name: measures.interval(one[name] - other[name]) for name in one if name in other}
+    ) -> dict[str, np.ndarray]:
+        """See `Task.resampled`, and `forecast_metrics.resampled`."""
+        if not len(truth):
+            return {}
+        cells, places = self.cells(predictions.values, truth), self.windows.future_places(truth)
+        return resampled(cells, places, self.windows.horizon, samples, generator(seed, "bootstrap", len(truth)), names)
 
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
         """(N,) the scaled error of each row."""
@@ -371,11 +358,3 @@ class Forecasting(Task):
     ) -> dict[str, Any]:
         """Some forecasts with what came before and what came, and how far off each step ahead is."""
         return {"forecasts": drawn(self.windows, list(self.numbers), self.deviation, self.rules, predictions, truth)}
-
-    def _resampled(
-        self, predictions: Predictions, truth: np.ndarray, samples: int, seed: int, names: Collection[str]
-    ) -> dict[str, np.ndarray]:
-        if not len(truth):
-            return {}
-        cells, places = self.cells(predictions.values, truth), self.windows.future_places(truth)
-        return resampled(cells, places, self.windows.horizon, samples, generator(seed, "bootstrap", len(truth)), names)

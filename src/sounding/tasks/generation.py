@@ -219,7 +219,7 @@ class Generation(Task):
             found["frechet_distance"] = frechet_distance(truth[:, 1:], values) if len(truth) > 1 else float("nan")
         return {name: value for name, value in found.items() if not names or name in names}
 
-    def intervals(
+    def resampled(
         self,
         predictions: Predictions,
         truth: np.ndarray,
@@ -227,28 +227,12 @@ class Generation(Task):
         samples: int,
         seed: int,
         weight: np.ndarray | None = None,
-    ) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals over samples and rows; of the Fréchet distance, which a resample biases, none."""
+        names: Collection[str] = (),
+    ) -> dict[str, np.ndarray]:
+        """See `Task.resampled`: of samples and rows; not of the Fréchet distance, which a resample biases."""
         reached, few = _reached(predictions.values, truth), _few(len(truth))
         weight = None if weight is None else weight[few]
-        return measures.bootstrap_intervals(_shares, reached, truth[few], samples, seed, weight)
-
-    def difference(
-        self,
-        first: Predictions,
-        second: Predictions,
-        truth: np.ndarray,
-        *,
-        samples: int,
-        seed: int,
-        weight: np.ndarray | None = None,
-        names: Collection[str] = (),
-    ) -> dict[str, tuple[float, float]]:
-        """95 % intervals of (first - second) in precision, recall and f1."""
-        one, other = (_reached(predictions.values, truth) for predictions in (first, second))
-        few = _few(len(truth))
-        weight = None if weight is None else weight[few]
-        return measures.bootstrap_difference(_shares, one, other, truth[few], samples, seed, weight, names)
+        return measures.bootstrap(_shares, reached, truth[few], samples=samples, seed=seed, weight=weight, names=names)
 
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
         """(N,) 1 for a sample that could not be real, else 0."""

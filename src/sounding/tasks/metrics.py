@@ -10,7 +10,7 @@ truth:          (N,) int64 codes of classes in [0, C), or (N,) float64 numbers
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -300,30 +300,14 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap_intervals(
-    measure: Measure, prediction: Array, truth: Array, samples: int, seed: int, weight: Array | None = None
-) -> dict[str, tuple[float, float]]:
-    """The 95 % percentile interval of each metric; see `bootstrap`."""
-    found = bootstrap(measure, prediction, truth, samples=samples, seed=seed, weight=weight)
+def intervals(found: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
+    """The `interval` of what `bootstrap` gave for each metric that is defined anywhere."""
     return {name: interval(values) for name, values in found.items() if np.isfinite(values).any()}
 
 
-def bootstrap_difference(
-    measure: Measure,
-    first: Array,
-    second: Array,
-    truth: Array,
-    samples: int,
-    seed: int,
-    weight: Array | None = None,
-    names: Collection[str] = (),
-) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of (first - second) for each metric, both on the same resamples; see `bootstrap`."""
-    one, other = (
-        bootstrap(measure, values, truth, samples=samples, seed=seed, weight=weight, names=names)
-        for values in (first, second)
-    )
-    return {name: interval(one[name] - other[name]) for name in one if name in other}
+def differences(one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
+    """The `interval` of (one - other) for each metric of both, which were measured on the same resamples."""
+    return {name: interval(values - other[name]) for name, values in one.items() if name in other}
 
 
 def defined(metrics: dict[str, Value]) -> dict[str, float]:

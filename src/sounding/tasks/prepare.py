@@ -26,7 +26,7 @@ from sounding.data.table import Table
 from sounding.data.windows import usual_stride
 from sounding.errors import DataError
 from sounding.finding import Finding
-from sounding.kinds import Block, Encoded, Image, Kind
+from sounding.kinds import Block, Encoded, Kind
 from sounding.networks import centre_on
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
@@ -37,7 +37,6 @@ from sounding.tasks.carrying import EarlierRun
 from sounding.tasks.drawing import evenly
 from sounding.tasks.examples import Examples
 from sounding.tasks.pretrained import Encoder
-from sounding.tasks.segmentation import Segmentation
 from sounding.tasks.varying import variation
 from sounding.training import build_optimizer, build_schedule
 
@@ -307,11 +306,12 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
 
 
 def _meant(table: Table, asked: Recipe) -> str:
-    """The task that the source leaves no doubt of: as it says, or as a target of pictures does; mostly none."""
-    targets = asked.target or list(table.target)
-    if table.task or len(targets) != 1 or targets[0] not in table.columns:
+    """The task that the source leaves no doubt of: as it says, or as its target does; mostly none."""
+    if table.task:
         return table.task
-    return Segmentation.name if Image.recognise(table.column(targets[0], asked.data)) is not None else ""
+    named = asked.target or list(table.target)
+    targets = [table.column(name, asked.data) for name in named if name in table.columns]
+    return next((name for name, task in TASKS.items() if task.from_source.are_meant_by(targets)), "")
 
 
 def _beginning(asked: Recipe, kept: Path | None) -> Beginning | None:

@@ -18,15 +18,16 @@ from sounding.data.mask_augmentation import MaskAugmentation
 from sounding.data.schema import Schema
 from sounding.data.table import Table
 from sounding.errors import Problems
-from sounding.kinds import Encoded, Mask
+from sounding.kinds import Column, Encoded, Image, Mask
 from sounding.kinds.image import shapes_of
 from sounding.kinds.mask import UNLABELLED
 from sounding.recipe import Recipe
 from sounding.tasks import metrics as measures
 from sounding.tasks.drawing import evenly, small
+from sounding.tasks.examples import Examples
 from sounding.tasks.map_losses import dice_losses, pixel_losses
 from sounding.tasks.map_metrics import BOUNDARY, Agreement, agreement, map_metrics
-from sounding.tasks.task import Predictions, Task, Thumbnail, weighted_mean
+from sounding.tasks.task import Predictions, Task, Thumbnail, is_varied, weighted_mean
 from sounding.tasks.tiles import probabilities
 
 MOST_PICTURES = 8
@@ -55,6 +56,14 @@ class Pieces(Batches):
         return super().gather(rows % self.distinct)
 
 
+class PicturesAndMasks(Examples):
+    """A single target of pictures is one of masks."""
+
+    def are_meant_by(self, targets: Sequence[Column]) -> bool:
+        """Whether it is."""
+        return len(targets) == 1 and Image.recognise(targets[0]) is not None
+
+
 class Segmentation(Task):
     """A class for every pixel of a picture.
 
@@ -63,6 +72,7 @@ class Segmentation(Task):
     """
 
     name: ClassVar[str] = "segmentation"
+    from_source: ClassVar[Examples] = PicturesAndMasks()
     answers: ClassVar[str | tuple[str, ...]] = "maps"
     monitor: ClassVar[str] = "loss"
     watched: ClassVar[tuple[str, ...]] = ("iou", "pixel_accuracy")
@@ -144,7 +154,7 @@ class Segmentation(Task):
         """Pieces of pictures and masks, varied together; without augmentation, at a place that is drawn alone."""
         crop = self.rules.crop or 1 << 16
         size = (min(crop, self.mask.height), min(crop, self.mask.width))
-        if self.training.augment == "none":
+        if not is_varied(self.training, self.name):
             return MaskAugmentation(crop=size, seed=seed)
         rules = self.rules
         return MaskAugmentation(
@@ -210,7 +220,7 @@ class Segmentation(Task):
     def _agreement(self, values: np.ndarray, truth: np.ndarray, names: Collection[str] = ()) -> Agreement:
         return agreement(values, truth, self.outputs, boundaries=not names or BOUNDARY in names)
 
-    def intervals(
+    def resampled(
         self,
         predictions: Predictions,
         truth: np.ndarray,
@@ -218,36 +228,10 @@ class Segmentation(Task):
         samples: int,
         seed: int,
         weight: np.ndarray | None = None,
-    ) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals over pictures, whose pixels are counted once."""
-        found = self._resampled(predictions.values, truth, samples, seed, weight, ())
-        return {name: measures.interval(values) for name, values in found.items() if np.isfinite(values).any()}
-
-    def difference(
-        self,
-        first: Predictions,
-        second: Predictions,
-        truth: np.ndarray,
-        *,
-        samples: int,
-        seed: int,
-        weight: np.ndarray | None = None,
         names: Collection[str] = (),
-    ) -> dict[str, tuple[float, float]]:
-        """95 % intervals of (first - second), on the same resamples of the pictures."""
-        one, other = (self._resampled(one.values, truth, samples, seed, weight, names) for one in (first, second))
-        return {name: measures.interval(one[name] - other[name]) for name in one if name in other}
-
-    def _resampled(
-        self,
-        values: np.ndarray,
-        truth: np.ndarray,
-        samples: int,
-        seed: int,
-        weight: np.ndarray | None,
-        names: Collection[str],
     ) -> dict[str, np.ndarray]:
-        found = self._agreement(values, truth, names)
+        """See `Task.resampled`: of whole pictures, whose pixels are counted once."""
+        found = self._agreement(predictions.values, truth, names)
 
         def measure(rows: np.ndarray, _: np.ndarray, weights: Any = None, /, *, names: Any = ()) -> dict[str, Any]:
             return map_metrics(found, self.classes, weights, names)

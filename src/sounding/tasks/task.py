@@ -15,7 +15,7 @@ from sounding.batches import Batch, Batches, Transform
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
-from sounding.errors import UserError
+from sounding.errors import RecipeError, UserError
 from sounding.finding import Finding
 from sounding.kinds import SILENCE, Block, Encoded
 from sounding.recipe import Recipe, TrainingRecipe
@@ -336,7 +336,7 @@ class Task(ABC):
         """All metrics that are defined on these rows, by their usual names."""
         return measures.defined(self.measure(predictions.values, truth, weight)) if len(truth) else {}
 
-    def intervals(
+    def resampled(
         self,
         predictions: Predictions,
         truth: np.ndarray,
@@ -344,31 +344,45 @@ class Task(ABC):
         samples: int,
         seed: int,
         weight: np.ndarray | None = None,
-    ) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals of the metrics; see `metrics.bootstrap`."""
-        return measures.bootstrap_intervals(self.measure, predictions.values, truth, samples, seed, weight)
+        names: Collection[str] = (),
+    ) -> dict[str, np.ndarray]:
+        """The named metrics, or all, (samples,) each: on resamples of the rows, the same whatever is predicted."""
+        values = predictions.values
+        return measures.bootstrap(self.measure, values, truth, samples=samples, seed=seed, weight=weight, names=names)
+
+    def intervals(self, predictions: Predictions, truth: np.ndarray, **options: Any) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals of the metrics; options are those of `resampled`."""
+        return measures.intervals(self.resampled(predictions, truth, **options))
 
     def difference(
-        self,
-        first: Predictions,
-        second: Predictions,
-        truth: np.ndarray,
-        *,
-        samples: int,
-        seed: int,
-        weight: np.ndarray | None = None,
-        names: Collection[str] = (),
+        self, first: Predictions, second: Predictions, truth: np.ndarray, **options: Any
     ) -> dict[str, tuple[float, float]]:
-        """95 % intervals of (first - second) in the named metrics, or all, on the same resamples of the rows."""
-        return measures.bootstrap_difference(
-            self.measure, first.values, second.values, truth, samples, seed, weight, names
-        )
+        """95 % intervals of (first - second) on the same resamples; options are those of `resampled`."""
+        one, other = (self.resampled(predictions, truth, **options) for predictions in (first, second))
+        return measures.differences(one, other)
 
     def worst(self, predictions: Predictions, truth: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows with the largest losses, worst first, and these losses."""
         losses = self.row_losses(predictions, truth)
         rows = np.argsort(-losses, kind="stable")[:count]
         return rows, losses[rows]
+
+
+def is_varied(training: TrainingRecipe, section: str) -> bool:
+    """Whether examples are varied at all, for tasks that do so by settings of their own.
+
+    section: of the recipe, where these are.
+
+    Raises:
+        RecipeError: for another policy than `default`, or what goes by the answers of whole pictures.
+    """
+    for key in ("erase", "mixup", "cutmix"):
+        if getattr(training, key):
+            raise RecipeError(f"training.{key} is not for {section}", f"leave it out; see {section}.* of the recipe")
+    if training.augment not in ("none", "default"):
+        what = f'training.augment is "{training.augment}", and {section} has settings of its own'
+        raise RecipeError(what, f"take default or none, and see {section}.* of the recipe")
+    return training.augment == "default"
 
 
 def members_apart(outputs: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
