@@ -47,7 +47,7 @@ def make_case() -> MakeCase:
     ) -> Case:
         recipe = Recipe().with_settings(settings or {})
         table = Table(pa.table(dict(columns)), "t.csv", parts=parts or {})
-        schema = Schema.infer(table, recipe.data, list(target), recipe.task)
+        schema = Schema.infer(table, recipe.data, list(target), TASKS.get(recipe.task, Task).target_kind)
         split, _ = make_split(table, schema, recipe.data, recipe.seed)
         schema, _ = schema.fit(table, split.train, recipe.data)
         task = TASKS[choose_task(schema, recipe.task)[0]].for_schema(schema, recipe)

@@ -21,11 +21,11 @@ def split_of(
     *,
     seed: int = 0,
     parts: dict[str, range] | None = None,
-    task: str = "auto",
+    target_kind: str = "",
 ) -> tuple[Split, list[str]]:
     recipe = recipe or DataRecipe()
     table = Table(pa.table(columns), "t.csv", parts=parts or {})
-    return make_split(table, Schema.infer(table, recipe, ["y"], task), recipe, seed)
+    return make_split(table, Schema.infer(table, recipe, ["y"], target_kind), recipe, seed)
 
 
 def assert_whole(split: Split, rows: int) -> None:

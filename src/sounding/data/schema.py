@@ -17,16 +17,13 @@ from sounding.errors import DamagedError, DataError, Problems, RecipeError, User
 from sounding.finding import Finding, Remedy
 from sounding.kinds import (
     KINDS,
+    TARGETS,
     Block,
-    Boxes,
-    BytePairs,
     Category,
-    Characters,
     Column,
     Encoded,
     Kind,
-    Mask,
-    Number,
+    Target,
     fitted_from_json,
     recognise,
 )
@@ -82,10 +79,10 @@ class Schema:
     fields: tuple[Field, ...]
 
     @classmethod
-    def infer(cls, table: Table, settings: DataRecipe, target: Sequence[str], task: str = "auto") -> Schema:
+    def infer(cls, table: Table, settings: DataRecipe, target: Sequence[str], target_kind: str = "") -> Schema:
         """What each column is, by looking at its cells, and what it does, by the settings.
 
-        task: `classification` or `regression` overrule what a target looks like.
+        target_kind: what a target is, where the task leaves no choice; else what it looks like.
 
         Raises:
             DataError: naming every asked-for column that is not there and every column that no kind understands.
@@ -104,7 +101,7 @@ class Schema:
             column = table.column(name, settings)
             role = roles.get(name, "input") if name else "input"
             try:
-                fields.append(_field(column, role, settings, task))
+                fields.append(_field(column, role, settings, target_kind))
             except UserError as error:
                 problems.add(error)
         problems.raise_if_any()
@@ -361,7 +358,7 @@ def _unknown_names(table: Table, settings: DataRecipe, target: Sequence[str]) ->
         yield RecipeError(f'"{name}" is the target and cannot have another role', "name another column")
 
 
-def _field(column: Column, role: Role, settings: DataRecipe, task: str) -> Field:
+def _field(column: Column, role: Role, settings: DataRecipe, target_kind: str) -> Field:
     """What one column is."""
     missing = tuple(sorted(column.missing))
     asked = settings.kinds.get(column.name)
@@ -371,7 +368,7 @@ def _field(column: Column, role: Role, settings: DataRecipe, task: str) -> Field
     if role == "input" and column.name not in settings.keep and UNNAMED.fullmatch(column.name) and _counts_up(column):
         return Field(column.name, "number", "ignored", "a nameless column that counts the rows", missing)
     if role == "target":
-        kind, reason = _target_kind(column, asked, task)
+        kind, reason = _target_kind(column, asked or "", target_kind)
     elif asked is not None:
         kind, reason = asked, "as the settings say"
     else:
@@ -379,49 +376,25 @@ def _field(column: Column, role: Role, settings: DataRecipe, task: str) -> Field
     return Field(column.name, kind, role, reason, missing)
 
 
-_TARGETS = {
-    "classification": "category",
-    "multilabel": "category",
-    "regression": "number",
-    "forecasting": "number",
-    "anomaly": "category",
-    "transcription": "text",
-    "translation": "text",
-    "segmentation": "mask",
-}
-"""What a target is, by the name of the task."""
+_AS_TARGET = {kind.looks_like: name for name, kind in TARGETS.items() if kind.looks_like}
 
 
-_FITTED_TARGETS: dict[str, type[Number | Category | Characters | Boxes | Mask]] = {
-    "number": Number,
-    "category": Category,
-    "text": Characters,
-    "boxes": Boxes,
-    "mask": Mask,
-}
-"""What learns the values of a target, by its kind."""
-_AS_TARGET = {"image": "mask"}
-"""What a column is that is to be predicted, where it is something else as an input."""
-
-
-def _target_kind(column: Column, asked: str | None, task: str) -> tuple[str, str]:
+def _target_kind(column: Column, asked: str, of_task: str) -> tuple[str, str]:
     """What a target is of the kinds that can be predicted, and why."""
-    wanted = asked or _TARGETS.get(task)
+    wanted, why = asked or of_task, "as the settings say" if asked else "as the task asks"
     if not column.is_word:
         kind, reason = recognise(column)
         kind = _AS_TARGET.get(kind, kind)
-        if kind in _FITTED_TARGETS and wanted in (None, kind):
+        if kind in TARGETS and wanted in ("", kind):
             return kind, reason
         raise column.error(
             f"cells of type {column.cells.type} cannot be predicted",
             "name a column of numbers or words as the target",
         )
-    if asked is not None and asked not in _FITTED_TARGETS:
-        raise RecipeError(
-            f'data.kinds.{column.name}: a target cannot be "{asked}"', f"take {', '.join(_FITTED_TARGETS)}"
-        )
+    if asked and asked not in TARGETS:
+        raise RecipeError(f'data.kinds.{column.name}: a target cannot be "{asked}"', f"take {', '.join(TARGETS)}")
     if wanted:
-        return wanted, "as the settings say" if asked else f"the task is {task}"
+        return wanted, why
     kind, reason = recognise(column)
     if _AS_TARGET.get(kind, kind) != kind:
         return _AS_TARGET[kind], reason
@@ -448,7 +421,7 @@ def _counts_up(column: Column) -> bool:
 def _fit(field: Field, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Field, list[Finding]]:
     """A field with what the training rows teach about it; ignored when they all hold the same."""
     if field.role == "target":
-        kind, findings = _FITTED_TARGETS[field.kind].fit_target(column, rows, settings)
+        kind, findings = TARGETS[field.kind].fit_target(column, rows, settings)
         return replace(field, fitted=kind), findings
     if field.name not in settings.keep and (same := _same(column.take(rows), field)):
         return replace(field, role="ignored", reason=same), [
@@ -511,8 +484,8 @@ def _missing_finding(lost: dict[str, dict[str, int]], kinds: Mapping[str, str]) 
     )
 
 
-def _target(field: Field) -> Number | Category | Characters | BytePairs | Boxes | Mask:
-    if not isinstance(field.fitted, Number | Category | Characters | BytePairs | Boxes | Mask):
+def _target(field: Field) -> Target:
+    if not isinstance(field.fitted, Target):
         raise ValueError(f"target {field.name!r} is not fitted; call schema.fit first")
     return field.fitted
 

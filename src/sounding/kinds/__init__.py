@@ -17,6 +17,7 @@ from sounding.kinds.number import Number
 from sounding.kinds.passage import Passage
 from sounding.kinds.series import Series
 from sounding.kinds.subwords import Subwords
+from sounding.kinds.target import Target
 from sounding.kinds.text import Text
 
 KINDS: dict[str, type[Kind]] = {
@@ -32,6 +33,11 @@ KINDS: dict[str, type[Kind]] = {
     "mask": Mask,
 }
 """Every kind by the name that recipes and schemas use."""
+
+TARGETS: dict[str, type[Target]] = {name: kind for name, kind in KINDS.items() if issubclass(kind, Target)} | {
+    "text": Characters
+}
+"""Those that can be predicted; a text that is written is spelled, where one that is read is taken as words."""
 
 
 def recognise(column: Column) -> tuple[str, str]:
@@ -74,6 +80,7 @@ def fitted_from_json(name: str, values: Any) -> Kind:
 __all__ = [
     "KINDS",
     "SILENCE",
+    "TARGETS",
     "Audio",
     "Block",
     "Boxes",
@@ -92,6 +99,7 @@ __all__ = [
     "Recognition",
     "Series",
     "Subwords",
+    "Target",
     "Text",
     "fitted_from_json",
     "recognise",

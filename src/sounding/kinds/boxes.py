@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from sounding.errors import nearest
 from sounding.finding import Finding
 from sounding.kinds.image import refuse_other_shapes
-from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
+from sounding.kinds.kind import Block, Column, Form, Recognition
+from sounding.kinds.target import Target
 from sounding.recipe import DataRecipe
 
 EDGES = ("left", "top", "right", "bottom")
@@ -26,7 +27,7 @@ MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class Boxes(Kind):
+class Boxes(Target):
     """Labelled boxes in a picture: (N, most, 5) float32, the code of the class, then left, top, right, bottom.
 
     Rows with fewer boxes end in `NOTHING`. Edges are pixels of the picture as it is stored. Boxes without an area are
@@ -50,11 +51,6 @@ class Boxes(Kind):
 
     @classmethod
     def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
-        """The same as `fit_target`."""
-        return cls.fit_target(column, rows, settings)
-
-    @classmethod
-    def fit_target(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
         """The labels of the training rows.
 
         Raises:

@@ -11,8 +11,9 @@ import numpy as np
 
 from sounding.errors import DataError, RecipeError
 from sounding.finding import Finding
-from sounding.kinds.kind import Block, Column, Form, Kind, Recognition, require_targets
+from sounding.kinds.kind import Block, Column, Form, Recognition, require_targets
 from sounding.kinds.subwords import batched, build_tokenizer
+from sounding.kinds.target import Target
 from sounding.kinds.text import cut_findings, texts_of
 from sounding.recipe import DataRecipe
 
@@ -29,7 +30,7 @@ INSTALL = "pip install 'sounding[text]'"
 
 
 @dataclass(frozen=True)
-class BytePairs(Kind):
+class BytePairs(Target):
     """A text as the codes of its subwords, then that of its end; 0 is padding behind it.
 
     It takes the place of what is fitted on a column of kind `text` where a task writes texts.

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from sounding.errors import nearest
 from sounding.finding import Finding, Remedy
-from sounding.kinds.kind import Block, Column, Form, Kind, Recognition, require_targets
+from sounding.kinds.kind import Block, Column, Form, Recognition, require_targets
+from sounding.kinds.target import Target
 from sounding.recipe import DataRecipe
 
 BOOLEANS = {"no": ("no", "n", "false", "f", "off", "0"), "yes": ("yes", "y", "true", "t", "on", "1")}
@@ -22,7 +23,7 @@ BOOLEANS = {"no": ("no", "n", "false", "f", "off", "0"), "yes": ("yes", "y", "tr
 
 
 @dataclass(frozen=True)
-class Category(Kind):
+class Category(Target):
     """One of a few values. As an input, code 0 is missing, rare or unseen, and class i has code i + 1.
 
     As a target, class i has code i, and a value that is no class is an error.

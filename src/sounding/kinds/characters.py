@@ -9,14 +9,15 @@ from typing import ClassVar, Self
 import numpy as np
 
 from sounding.finding import Finding
-from sounding.kinds.kind import Block, Column, Form, Kind, Recognition, require_targets
+from sounding.kinds.kind import Block, Column, Form, Recognition, require_targets
+from sounding.kinds.target import Target
 from sounding.recipe import DataRecipe
 
 SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Characters(Kind):
+class Characters(Target):
     """A text that is to be predicted, character by character; it is no kind that a column is recognised as."""
 
     name: ClassVar[str] = "text"
@@ -32,11 +33,6 @@ class Characters(Kind):
 
     @classmethod
     def fit(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
-        """The same as `fit_target`."""
-        return cls.fit_target(column, rows, settings)
-
-    @classmethod
-    def fit_target(cls, column: Column, rows: np.ndarray, settings: DataRecipe) -> tuple[Self, list[Finding]]:
         """Collect the characters of the training rows, and note those that other rows alone have.
 
         Raises:

@@ -17,7 +17,8 @@ from sounding.errors import DataError
 from sounding.finding import Finding, Remedy
 from sounding.kinds._files import RefusedError, stamp
 from sounding.kinds.image import arrays_of, for_each_picture, opened, refuse_other_shapes, shapes, size_for
-from sounding.kinds.kind import Block, Column, Form, Kind, Recognition
+from sounding.kinds.kind import Block, Column, Form, Recognition
+from sounding.kinds.target import Target
 from sounding.recipe import DataRecipe
 
 UNLABELLED = 255
@@ -41,7 +42,7 @@ behind all others. Those of further classes are mixed with white, then with blac
 
 
 @dataclass(frozen=True)
-class Mask(Kind):
+class Mask(Target):
     """A picture of classes, as codes from 0 of one size; 255 is a pixel without a class.
 
     Files hold the value of a class (grey, or the index of a palette), or its colour. What each value is called, which
@@ -50,6 +51,7 @@ class Mask(Kind):
 
     name: ClassVar[str] = "mask"
     form: ClassVar[Form] = "pictures"
+    looks_like: ClassVar[str] = "image"
 
     classes: tuple[str, ...]
     values: tuple[int, ...]
@@ -104,8 +106,6 @@ class Mask(Kind):
                 pixels[code] += total[value]
         shares = tuple(float(share) for share in pixels / max(pixels.sum(), 1))
         return cls(classes, values, codes, shares, height, width), [*findings, *_rare(column, classes, pictures)]
-
-    fit_target = fit
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
         """(N, 1, height, width) uint8 codes."""

@@ -23,11 +23,11 @@ from sounding.kinds.kind import (
     Block,
     Column,
     Form,
-    Kind,
     Recognition,
     bin_edges,
     require_targets,
 )
+from sounding.kinds.target import Target
 from sounding.recipe import DataRecipe
 
 QUANTILES = 1000
@@ -47,7 +47,7 @@ CONTINENTAL = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?$"
 
 
 @dataclass(frozen=True)
-class Number(Kind):
+class Number(Target):
     """A number, as its normal score among the training rows, and whether it is missing where that occurred.
 
     The map is piecewise linear through up to 1000 training quantiles; ties share their middle rank. Beyond the

@@ -110,6 +110,7 @@ class Anomaly(Task):
 
     name: ClassVar[str] = "anomaly"
     from_source: ClassVar[Examples] = NormalRows()
+    target_kind: ClassVar[str] = "category"
     needs_target: ClassVar[bool] = False
     gives_back: ClassVar[bool] = True
     answers: ClassVar[tuple[str, ...]] = ("strangeness", "reconstruction", "distances")

@@ -33,6 +33,7 @@ class Classification(Task):
     """
 
     name: ClassVar[str] = "classification"
+    target_kind: ClassVar[str] = "category"
     monitor: ClassVar[str] = "log_loss"
     watched: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
 

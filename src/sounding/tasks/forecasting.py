@@ -52,6 +52,7 @@ class Forecasting(Task):
 
     name: ClassVar[str] = "forecasting"
     from_source: ClassVar[Examples] = RowsInTime()
+    target_kind: ClassVar[str] = "number"
     needs_target: ClassVar[bool] = False
     answers: ClassVar[str] = "forecasts"
     monitor: ClassVar[str] = "standardised_mse"

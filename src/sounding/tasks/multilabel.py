@@ -28,6 +28,7 @@ class Multilabel(Task):
     """
 
     name: ClassVar[str] = "multilabel"
+    target_kind: ClassVar[str] = "category"
     monitor: ClassVar[str] = "log_loss"
     watched: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "log_loss")
     headline = "f1"

@@ -224,7 +224,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     data = examples.reads(
         table, target, examples.of_examples(asked.data, table) if examples.cuts(asked) else asked.data
     )
-    schema = Schema.infer(table, data, target, asked.task)
+    schema = Schema.infer(table, data, target, TASKS.get(asked.task, Task).target_kind)
     split, how_split = whole(table) if examples.ordered else make_split(table, schema, data, asked.seed)
     drawn_split = split
     split, follows, why_narrowed = examples.narrowed(table, schema, split, asked)

@@ -24,6 +24,7 @@ class Regression(Task):
     """A number for each row. The network learns it standardised; metrics and predictions are in the user's units."""
 
     name: ClassVar[str] = "regression"
+    target_kind: ClassVar[str] = "number"
     monitor: ClassVar[str] = "rmse"
     watched: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2")
     outputs = 1

@@ -73,6 +73,7 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     from_source: ClassVar[Examples] = PicturesAndMasks()
+    target_kind: ClassVar[str] = "mask"
     answers: ClassVar[str | tuple[str, ...]] = "maps"
     monitor: ClassVar[str] = "loss"
     watched: ClassVar[tuple[str, ...]] = ("iou", "pixel_accuracy")

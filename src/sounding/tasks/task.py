@@ -64,6 +64,8 @@ class Task(ABC):
     name: ClassVar[str]
     from_source: ClassVar[Examples] = Examples()
     """How a source becomes examples."""
+    target_kind: ClassVar[str] = ""
+    """What its targets are, of `kinds.TARGETS`, where it leaves no choice."""
     needs_target: ClassVar[bool] = True
     """Whether there is a column to predict. Where not, one that is named is still no input: it can colour a map,
     measure, or be a condition."""

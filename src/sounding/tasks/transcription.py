@@ -29,6 +29,7 @@ class Transcription(Task):
     """
 
     name: ClassVar[str] = "transcription"
+    target_kind: ClassVar[str] = "text"
     answers: ClassVar[str | tuple[str, ...]] = "frames"
     monitor: ClassVar[str] = "cer"
     watched: ClassVar[tuple[str, ...]] = ("wer", "cer")

@@ -63,6 +63,7 @@ class Translation(Task):
     name: ClassVar[str] = "translation"
     varies: ClassVar[frozenset[str]] = frozenset()
     from_source: ClassVar[Examples] = Texts()
+    target_kind: ClassVar[str] = "text"
     answers: ClassVar[str | tuple[str, ...]] = "next_codes"
     monitor: ClassVar[str] = "loss"
     watched: ClassVar[tuple[str, ...]] = ()
