@@ -268,6 +268,8 @@ def _trainer(
         metrics=None if {task.monitor, *task.watched} == {"loss"} else task.validation_metrics,
         compact=task.compact,
         monitor=task.monitor,
+        headline=task.headline,
+        higher_is_better=task.higher_is_better,
         checkpoints=folder / "checkpoints",
         **options,
     )

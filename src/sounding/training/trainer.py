@@ -92,6 +92,9 @@ class Trainer:
     monitor:    the validation value by which the best epoch is chosen. With a `patience`, training stops so many
                 epochs after the best one and the network ends with its weights; without, with those of the end.
     maximize:   whether a larger monitored value is better.
+    headline:   the validation value that says how good the network is, where it is not the monitored one: by it the
+                watch judges whether a loss that rises does harm.
+    higher_is_better: of the headline.
     checkpoints: a folder; needed to go on after an interruption.
     onlookers:  called with every `StepRecord` and `EpochRecord`.
     say:        is told what the watch finds, a line each, as soon as it finds it.
@@ -124,6 +127,8 @@ class Trainer:
         compact: Callable[[Outputs], Outputs] | None = None,
         monitor: str = "loss",
         maximize: bool = False,
+        headline: str = "",
+        higher_is_better: bool = True,
         checkpoints: str | Path | None = None,
         onlookers: Sequence[Onlooker] = (),
         say: Callable[[str], None] | None = None,
@@ -147,6 +152,7 @@ class Trainer:
         self._players, self._own_losses = players, network is None
         self._optimizer = optimizer
         self._own_schedule = schedule if callable(schedule) else None
+        self._judged_by = (headline, higher_is_better) if headline else (monitor, maximize)
         self._compact: Callable[[Outputs], Outputs] = compact if compact is not None else lambda outputs: outputs
         self._metrics, self._onlookers, self._progress = metrics, tuple(onlookers), progress
         self._say = say
@@ -355,7 +361,7 @@ class Trainer:
                 if isinstance(record, EpochRecord):
                     history.seconds = self.processes.agreed(history.seconds)
                     if self._watch is not None and "loss" in record.validation:
-                        self._watch.validation(record.validation["loss"])
+                        self._tell_validation(self._watch, record.validation)
                     if history.add(record, self.monitor, maximize=self.maximize):
                         with self._weights_to_keep(run):
                             run.best = copied(self.network)
@@ -386,6 +392,11 @@ class Trainer:
                 for part, _ in parts:  # as it passed before: the whole may not fit into memory
                     player.loss(part).backward()  # type: ignore[no-untyped-call]
         watch.stepped(record.player, record.loss, record.learning_rate)
+
+    def _tell_validation(self, watch: Watch, validation: Mapping[str, float]) -> None:
+        name, higher_is_better = self._judged_by
+        score = validation.get(name) if name != "loss" else None  # the loss is told anyway
+        watch.validation(validation["loss"], score=score, higher_is_better=higher_is_better)
 
     def _saver(self) -> Saver:
         own = self._own_schedule

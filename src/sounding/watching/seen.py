@@ -118,6 +118,10 @@ class Validation:
     rows: list[list[int]] = field(default_factory=list)
     """By batch, in the first validation: fingerprints of its rows."""
     told: float | None = None
+    score: float | None = None
+    """What the answers are judged by, where that was told, too: an accuracy, a mean average precision."""
+    higher_is_better: bool = True
+    """Of the score."""
 
     @property
     def loss(self) -> float | None:

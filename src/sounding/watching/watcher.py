@@ -192,13 +192,21 @@ class Watch:
             if self._is_told and not self._close:
                 self._detach()
 
-    def validation(self, loss: Tensor | float) -> None:
-        """Tell the loss on rows that are not trained on, where the watch cannot see it."""
+    def validation(
+        self, loss: Tensor | float, *, score: Tensor | float | None = None, higher_is_better: bool = True
+    ) -> None:
+        """Tell the loss on rows that are not trained on, where the watch cannot see it.
+
+        score: what the answers for these rows are judged by. Where it is told, a loss that rises is no harm as long as
+               the score does not get worse.
+        """
         seen = next(iter(self.players.values()))
         self._stop_listening()
         if not seen.validations or seen.validations[-1].step != seen.done:
             seen.validations.append(Validation(seen.done))
-        seen.validations[-1].told = float(loss)
+        latest = seen.validations[-1]
+        latest.told, latest.higher_is_better = float(loss), higher_is_better
+        latest.score = None if score is None else float(score)
         self._judge(seen)
 
     def __enter__(self) -> Watch:

@@ -28,15 +28,19 @@ class WatchCallback(keras.callbacks.Callback):  # type: ignore[misc, unused-igno
     model and optimizer are not made, so no experiment is done and only what is certain by looking is told.
     Keras tells its callbacks nothing of an exception: where there may be one, call `close()` afterwards.
 
-    say: is told of each finding when it arises, and of all at the end; none keeps silent.
+    say:   is told of each finding when it arises, and of all at the end; none keeps silent.
+    score: the name in the logs of what the answers are judged by, such as `val_accuracy`: see `Watch.validation`.
+    higher_is_better: of the score.
 
     Raises:
         UserError: at the start of a fit on another backend.
     """
 
-    def __init__(self, *, say: Callable[[str], None] | None = _print) -> None:
+    def __init__(
+        self, *, say: Callable[[str], None] | None = _print, score: str = "", higher_is_better: bool = True
+    ) -> None:
         super().__init__()
-        self._say = say
+        self._say, self._score, self._higher_is_better = say, score, higher_is_better
         self._watch: Watch | None = None
         self._steps: KerasSteps | None = None
 
@@ -61,9 +65,10 @@ class WatchCallback(keras.callbacks.Callback):  # type: ignore[misc, unused-igno
         self._watch.__enter__()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Tell the loss on validation rows."""
+        """Tell the loss on validation rows, and the score."""
         if self._watch is not None and logs and "val_loss" in logs:
-            self._watch.validation(logs["val_loss"])
+            score = logs.get(self._score)
+            self._watch.validation(logs["val_loss"], score=score, higher_is_better=self._higher_is_better)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """End."""

@@ -24,10 +24,20 @@ class WatchCallback(Callback):  # type: ignore[misc, unused-ignore]
 
     say:        is told of each finding when it arises, and of all at the end; none keeps silent.
     validation: under which name `validation_step` logs its loss.
+    score:      under which name it logs what the answers are judged by, such as an accuracy: see `Watch.validation`.
+    higher_is_better: of the score.
     """
 
-    def __init__(self, *, say: Callable[[str], None] | None = _print, validation: str = "val_loss") -> None:
+    def __init__(
+        self,
+        *,
+        say: Callable[[str], None] | None = _print,
+        validation: str = "val_loss",
+        score: str = "",
+        higher_is_better: bool = True,
+    ) -> None:
         self._say, self._validation = say, validation
+        self._score, self._higher_is_better = score, higher_is_better
         self._discovery: Discovery | None = None
 
     @property
@@ -40,10 +50,11 @@ class WatchCallback(Callback):  # type: ignore[misc, unused-ignore]
         self._discovery = Discovery(say=self._say, model=pl_module).__enter__()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the loss, where it was logged."""
+        """Tell the loss and the score, where they were logged."""
         loss = trainer.callback_metrics.get(self._validation)
         if loss is not None and not trainer.sanity_checking and self._discovery and self._discovery.watches:
-            self._discovery.watches[-1].validation(loss)
+            score = trainer.callback_metrics.get(self._score)
+            self._discovery.watches[-1].validation(loss, score=score, higher_is_better=self._higher_is_better)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End."""

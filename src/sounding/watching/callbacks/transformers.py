@@ -23,7 +23,8 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     The loss that a model computes itself is seen, the loss function inside the model is not: rules that compare
     outputs with targets need a `compute_loss_func`. The Trainer tells its callbacks nothing of an exception: where
-    there may be one, call `close()` afterwards.
+    there may be one, call `close()` afterwards. The metric by which it chooses the best model (`metric_for_best_model`)
+    is told as the score of a validation.
 
     say: is told of each finding when it arises, and of all at the end; none keeps silent.
     """
@@ -47,9 +48,11 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._is_open = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
-        """Tell the loss."""
+        """Tell the loss, and the metric by which the best model is chosen."""
         if self._watch is not None and self._is_open and "eval_loss" in metrics:
-            self._watch.validation(metrics["eval_loss"])
+            name = "eval_" + (args.metric_for_best_model or "loss").removeprefix("eval_")
+            score = metrics.get(name) if name != "eval_loss" else None
+            self._watch.validation(metrics["eval_loss"], score=score, higher_is_better=bool(args.greater_is_better))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End."""

@@ -6,9 +6,9 @@ import math
 from typing import ClassVar
 
 from sounding.finding import Finding
+from sounding.watching.answers import answers_lost
 from sounding.watching.labels import Doubts, Labelled, doubts, labelled, next_asking
 from sounding.watching.rule import Rule
-from sounding.watching.rules.overfit import accuracy_lost
 from sounding.watching.seen import Seen
 
 FIRST = 30
@@ -31,7 +31,7 @@ class LabelNoise(Rule):
     most, an eighth or more bear another label. It is asked early and again, since a network learns the simple first
     and wrong labels by heart later. Classes that overlap do not count: nobody is sure of their examples,
     and labels and neighbours differ far more often among the rest.
-    Harm: the accuracy of validation falls from its peak, or the loss stays well above zero.
+    Harm: the score or accuracy of validation falls from its peak, or the loss stays well above zero.
     Confirmation: a copy can learn one batch by heart, so it is not the network that is at its limit.
     Remedy: look at the examples that are listed; drop or relabel them; stop early; smooth the labels.
     """
@@ -59,7 +59,7 @@ class LabelNoise(Rule):
         worst = self._worst
         if worst is None or self._looks < 2 or (seen.done < 2 * FIRST and not seen.ended):
             return None
-        fell = accuracy_lost(seen.validations)
+        fell = answers_lost(seen.validations)
         harm = worst.share > STRONG and (fell or seen.headway() < HEADWAY)
         left = seen.laboratory.memorises() if harm else 1.0
         if left > MEMORISED and not seen.ended:

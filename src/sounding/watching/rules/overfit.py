@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import ClassVar
 
-import torch
-
 from sounding.finding import Finding
+from sounding.watching.answers import VALIDATIONS, accuracy_lost, more_than_chance, score_lost
 from sounding.watching.rule import Rule
 from sounding.watching.seen import Seen, Validation
 
 RISE = 1.1
 """Times its minimum, above which the validation loss has turned up."""
-VALIDATIONS = 3
-"""In a row that have to be above it, and a tenth of all at least."""
+SHARE = 10
+"""One in so many validations, and three at least, have to be above it in a row."""
 FALL = 0.9
 """Times its value at the minimum, below which the training loss went on falling meanwhile."""
 HARM = 0.1
@@ -30,9 +29,10 @@ class Overfit(Rule):
 
     Trigger: several validations in a row above 1.1 times the minimum, by more than the spread over validation batches
     explains, while the training loss fell by a tenth or more since. A gap between the two alone is no sign.
-    Harm: the accuracy on validation rows fell with it, or the loss there is above that of ignoring the inputs; where no
-    accuracy can be seen, the rise is a tenth of that, or a tenth of the minimum with the training rows known by heart.
-    A rise without, or one that may be chance, is told at the end, as an info.
+    Harm: where a score was told, it got worse. Else the accuracy on validation rows fell with it, or the loss there is
+    above that of ignoring the inputs; where no accuracy can be seen, the rise is a tenth of that, or a tenth of the
+    minimum with the training rows known by heart. A rise without, or one that may be chance, is told at the end, as an
+    info; not where a score alone says how good the answers are, and holds.
     Confirmation: the validation itself, whose rows are not trained on.
     Remedy: stop at the minimum; weight decay, dropout, augmentation, more rows, a smaller network.
     """
@@ -47,9 +47,9 @@ class Overfit(Rule):
             return None
         losses = [one.loss or 0.0 for one in passes]
         best = losses.index(min(losses))
-        late = passes[best + 1 :][-max(VALIDATIONS, len(passes) // 10) :]
+        late = passes[best + 1 :][-max(VALIDATIONS, len(passes) // SHARE) :]
         reference = median(losses[max(best - 1, 0) : best + 2])  # one lucky validation is no minimum
-        if len(late) < max(VALIDATIONS, len(passes) // 10) or reference <= 0:
+        if len(late) < max(VALIDATIONS, len(passes) // SHARE) or reference <= 0:
             return None
         certain = _is_certain(passes[best], late)
         if any((one.loss or 0.0) <= RISE * reference for one in late) or not (certain or seen.ended):
@@ -58,14 +58,17 @@ class Overfit(Rule):
         if not after < FALL * before:
             return None
         rise = fmean(one.loss or 0.0 for one in late) - losses[best]
-        lost = accuracy_lost(passes, late)
-        if passes[-1].outputs:  # answers that are as right as before, given with too much confidence, are a note
+        scored = score_lost(passes, late)
+        lost = accuracy_lost(passes, late) if scored is None else scored
+        if scored is not None:
+            harm = scored
+        elif passes[-1].outputs:  # answers that are as right as before, given with too much confidence, are a note
             harm = lost or losses[-1] > (seen.baseline or math.inf)
         else:
             by_heart = after < BY_HEART * losses[best] and rise > HARM * losses[best]
             harm = lost or by_heart or rise > HARM * (seen.baseline or 2 * losses[best])
         harm = harm and certain
-        if not harm and not seen.ended:
+        if not harm and (not seen.ended or (scored is not None and not passes[-1].outputs)):
             return None
         return self.finding(
             seen,
@@ -76,11 +79,13 @@ class Overfit(Rule):
             + ("" if certain else " With so few validation rows it may be chance."),
             "stop at the minimum of the validation loss, or use weight decay, dropout, augmentation or more data",
             severity="warning" if harm else "info",
-            confirmed=f"in {len(late)} validations in a row" + (", whose accuracy fell as well" if lost else ""),
+            confirmed=f"in {len(late)} validations in a row"
+            + ("" if not lost else ", whose score got worse, too" if scored else ", whose accuracy fell as well"),
             change={"training.patience": VALIDATIONS},
             best_step=passes[best].step,
             validation_losses=losses[-20:],
             training_losses=[before, after],
+            **({} if scored is None else {"validation_scores": [one.score for one in passes[-20:]]}),
         )
 
 
@@ -91,31 +96,10 @@ def _is_certain(best: Validation, late: list[Validation]) -> bool:
         rises = [after - before for before, after in zip(best.losses, last.losses, strict=True)]
     else:
         rises = [(one.loss or 0.0) - (best.loss or 0.0) for one in late]
-    return fmean(rises) > 2 * stdev(rises) / math.sqrt(len(rises))
+    return more_than_chance(rises)
 
 
 def _training_loss(seen: Seen, step: int) -> float:
     """The mean over the last steps before this one."""
     count = max(min(seen.done // 10, 100), 3)
     return fmean(seen.losses[max(step - count, 0) : step])
-
-
-def _accuracy(validation: Validation) -> tuple[float, int]:
-    right = [
-        (outputs == targets).float().flatten()
-        for outputs, targets in zip(validation.outputs, validation.targets, strict=True)
-        if outputs.shape == targets.shape
-    ]
-    return (float(torch.cat(right).mean()), sum(map(len, right))) if right else (math.nan, 0)
-
-
-def accuracy_lost(passes: list[Validation], late: list[Validation] | None = None) -> bool:
-    """Whether the accuracy of late, in the last three if not said, is lower than it was, by more than chance."""
-    late = late or passes[-VALIDATIONS:]
-    accuracies = [_accuracy(one) for one in passes]
-    if len(passes) <= VALIDATIONS or any(not rows for _, rows in accuracies):
-        return False
-    highest = sorted(accuracy for accuracy, _ in accuracies)[-2]  # one lucky validation is no peak
-    now, rows = fmean(_accuracy(one)[0] for one in late), accuracies[-1][1]
-    noise = math.sqrt(max(highest * (1 - highest), 1 / rows) / rows)
-    return highest - now > max(2 * noise, 0.01)

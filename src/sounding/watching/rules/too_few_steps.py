@@ -7,6 +7,7 @@ from statistics import fmean, pstdev
 from typing import ClassVar
 
 from sounding.finding import Finding
+from sounding.watching.answers import score_lost
 from sounding.watching.experiments import STEPS as RACE
 from sounding.watching.labels import labelled
 from sounding.watching.rule import Rule
@@ -35,8 +36,8 @@ class TooFewSteps(Rule):
     """The loss is still falling clearly when the run ends.
 
     Trigger: at the end, an eighth or more of all that the loss fell so far fell in the last fifth; the validation
-    loss, where seen, is at its lowest; the learning rate is not at the end of a schedule. One or two epochs without
-    such a curve are looked at, too.
+    loss, where seen, is at its lowest, and a score that was told did not get worse; the learning rate is not at the end
+    of a schedule. One or two epochs without such a curve are looked at, too.
     Harm: less than half of the loss of ignoring the inputs is gone, or a tenth after one or two epochs without such a
     curve. A run that came further is told as an info.
     Confirmation: a copy that goes on for as many steps (50 to 100), on the recorded batches, loses a third of the loss.
@@ -100,4 +101,6 @@ def _late_share(losses: list[float]) -> float:
 def _validation_falls(seen: Seen) -> bool:
     """Whether the last validation was clearly the best so far, where there were several."""
     losses = [one.loss for one in seen.validations if one.loss is not None]
+    if score_lost(seen.validations):
+        return False
     return len(losses) < 2 or losses[-1] < 0.98 * min(losses[:-1])
