@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sounding.data import geometry
-from sounding.data.geometry import about, identity, scaled, shifted, then, turned, warp, warp_boxes
+from sounding.data.geometry import about, identity, scaled, shifted, smooth, then, turned, warp, warp_boxes
 
 ONE = torch.ones(1)
 
@@ -75,3 +75,67 @@ def test_boxes_outside_have_no_area():
     away = geometry.shifted(torch.tensor([100.0]), torch.tensor([0.0]))
     left, top, right, bottom = warp_boxes(torch.tensor([[[1.0, 1.0, 3.0, 3.0]]]), away, (10, 10))[0, 0].tolist()
     assert (right - left) * (bottom - top) == 0
+
+
+def cubic(distance: float) -> float:
+    """The weight of a neighbour in cubic convolution (Keys 1981), with a = -0.75 as in PyTorch."""
+    a, far = -0.75, abs(distance)
+    if far <= 1:
+        return (a + 2) * far**3 - (a + 3) * far**2 + 1
+    return a * far**3 - 5 * a * far**2 + 8 * a * far - 4 * a if far < 2 else 0.0
+
+
+def at(vectors: np.ndarray, row: int, column: int, size: tuple[int, int]) -> np.ndarray:
+    """The displacement (2,) of one pixel: the sixteen vectors around it, those at the border repeated beyond it."""
+    height, width = vectors.shape[1:]
+    down, right = row * (height - 1) / (size[0] - 1), column * (width - 1) / (size[1] - 1)
+    total = np.zeros(2)
+    for y in range(int(np.floor(down)) - 1, int(np.floor(down)) + 3):
+        for x in range(int(np.floor(right)) - 1, int(np.floor(right)) + 3):
+            near = vectors[:, min(max(y, 0), height - 1), min(max(x, 0), width - 1)]
+            total += cubic(down - y) * cubic(right - x) * near
+    return total
+
+
+def test_displacements_are_those_of_a_loop_over_pixels():
+    vectors = torch.from_numpy(np.random.default_rng(0).normal(0, 3, (2, 2, 3, 4)))
+    found = smooth(vectors, (9, 13))
+    for number in range(2):
+        for row in range(9):
+            for column in range(13):
+                expected = at(vectors[number].numpy(), row, column, (9, 13))
+                np.testing.assert_allclose(found[number, :, row, column], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+def test_deformed_pictures_are_those_of_a_loop_over_pixels(nearest):
+    """Each pixel of the result is looked up where it was displaced to, under the inverse of its map."""
+    draws, size, fill = np.random.default_rng(1), (10, 14), 9
+    shown = torch.from_numpy(draws.uniform(0, 100, (2, 1, 12, 16)))
+    maps = then(
+        about((8.0, 6.0), turned(torch.tensor([20.0, -35.0]))), scaled(torch.tensor([1.3, -0.8]), torch.ones(2))
+    )
+    maps = then(maps, shifted(torch.tensor([-1.0, 13.0]), torch.tensor([-2.0, 0.5])))
+    moved = smooth(torch.from_numpy(draws.normal(0, 2, (2, 2, 3, 3))), size)
+    found = warp(shown, maps, size, nearest=nearest, fill=fill, moved=moved)
+
+    def look(number: int, row: int, column: int) -> float:
+        inside = 0 <= row < 12 and 0 <= column < 16
+        return float(shown[number, 0, row, column]) if inside else float(fill)
+
+    for number in range(2):
+        back = np.linalg.inv(np.vstack([maps[number].numpy(), [0, 0, 1]]))
+        for row in range(size[0]):
+            for column in range(size[1]):
+                right, down = moved[number, :, row, column].tolist()
+                x, y, _ = back @ [column + 0.5 + right, row + 0.5 + down, 1.0] - [0.5, 0.5, 0.0]
+                if nearest:
+                    expected = look(number, round(y), round(x))
+                else:
+                    top, left = int(np.floor(y)), int(np.floor(x))
+                    expected = sum(
+                        (1 - abs(y - r)) * (1 - abs(x - c)) * look(number, r, c)
+                        for r in (top, top + 1)
+                        for c in (left, left + 1)
+                    )
+                assert float(found[number, 0, row, column]) == pytest.approx(expected, abs=1e-2)

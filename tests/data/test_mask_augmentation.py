@@ -36,7 +36,14 @@ def test_without_anything_a_piece_is_cut() -> None:
 
 @pytest.mark.parametrize(
     "varied",
-    [{"flip": "sideways"}, {"flip": "all"}, {"scale": 2.0}, {"turn": 30.0}, {"flip": "all", "turn": 5.0, "scale": 1.5}],
+    [
+        {"flip": "sideways"},
+        {"flip": "all"},
+        {"scale": 2.0},
+        {"turn": 30.0},
+        {"elastic": 2.0},
+        {"flip": "all", "turn": 5.0, "scale": 1.5},
+    ],
 )
 def test_masks_follow_their_pictures(varied: dict[str, Any]) -> None:
     change = MaskAugmentation(crop=(16, 16), **varied)
@@ -76,6 +83,26 @@ def test_scales_lie_within_the_factor_and_pictures_fill_the_crop() -> None:
     placed = maps @ corners  # (500, 2, 2): where the corners of the picture come to lie
     assert (placed[:, :, 0] <= 1e-9).all()
     assert (placed[:, :, 1] >= 10 - 1e-9).all()
+
+
+def test_deforming_moves_pixels_by_what_was_drawn_and_changes_no_other_draw() -> None:
+    change = MaskAugmentation(crop=(40, 30), elastic=4.0, spacing=10)
+    moved = change.moved(400, 1, 2)
+    assert moved is not None
+    assert moved.shape == (400, 2, 40, 30)
+    assert moved[:, :, ::39, ::29].std().item() == pytest.approx(4.0, rel=0.05)  # on the points of the grid
+    assert moved.mean().item() == pytest.approx(0.0, abs=0.1)
+    step = moved.diff(dim=3).abs().max().item()
+    assert step < 4.0 * 4 / 10 * 2  # neighbours stay neighbours: between points 10 pixels apart it is smooth
+    few, other = change.moved(3, 1, 2), change.moved(3, 1, 3)
+    assert few is not None
+    assert other is not None
+    assert torch.equal(moved[:3], few)
+    assert not torch.equal(few, other)
+    plain = MaskAugmentation(crop=(8, 8), flip="all", scale=1.5)
+    deformed = MaskAugmentation(crop=(8, 8), flip="all", scale=1.5, elastic=3.0)
+    assert plain.moved(3, 0, 0) is None
+    assert torch.equal(plain.maps(5, (20, 30), 0, 0), deformed.maps(5, (20, 30), 0, 0))
 
 
 def test_colours_leave_masks_alone_and_give_values_up_to_one() -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import shapes, table
 from PIL import Image as Pillow
 
 from sounding.cli import main
 from sounding.report import plain, render, varied_examples
 from sounding.report.varied import picture
+from sounding.tasks.detection import FRAMES
 from sounding.tasks.prepare import Prepared, prepare
 
 DRAW = np.random.default_rng(0)
@@ -45,6 +47,42 @@ def test_the_sheet_shows_the_very_values_of_the_first_batch(settings: dict[str, 
         assert np.array_equal(pixels(example["variants"][0]["seen"]), values.permute(1, 2, 0).byte().numpy())
         assert len({variant["seen"] for variant in example["variants"]}) > 1
         assert ("%" in example["variants"][0]["label"]) == ("mixup" in settings)
+
+
+def test_masks_lie_as_a_veil_over_their_pictures_and_follow_them() -> None:
+    masks = np.zeros((12, 32, 32), dtype=np.uint8)
+    masks[:, 8:24, 8:24] = 1
+    settings = {"task": "segmentation", "target": ["mask"], "segmentation.colour": 0.0, "segmentation.elastic": 2.0}
+    of = prepare({"image": 200 * masks, "mask": masks}, {**settings, "segmentation.scale": 1.0})
+    shown = plain(varied_examples(of))
+    colours = of.task.mask.colours.astype(float)  # type: ignore[attr-defined]
+    original = pixels(shown["examples"][0]["original"])
+    np.testing.assert_allclose(original[16, 16], 0.6 * 200 + 0.4 * colours[1], atol=1)
+    np.testing.assert_allclose(original[2, 2], 0.4 * colours[0], atol=1)
+    for variant in shown["examples"][0]["variants"]:
+        seen = pixels(variant["seen"]).astype(float)
+        for value, code in ((200, 1), (0, 0)):  # where the picture is plain, its own veil is over it
+            here = np.abs(seen - 0.6 * value - 0.4 * colours[code]).max(2) <= 1
+            assert here.mean() > 0.05
+        assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 2
+
+
+def test_boxes_are_drawn_where_their_things_have_come_to_lie() -> None:
+    pictures, boxes = shapes(40, seed=3)
+    settings = {"target": ["boxes"], "detection.colour": 0.0, "detection.mosaic": 0.0}
+    of = prepare(table(pictures, boxes), settings)
+    example = plain(varied_examples(of))["examples"][0]
+    batches = of.batches(of.split.train, training=True)
+    first = next(iter(batches.epoch(0)))
+    assert first.target is not None
+    seen = pixels(example["variants"][0]["seen"]).astype(int)
+    frames = set(FRAMES)
+    height, width = seen.shape[:2]
+    there = first.target[0][first.target[0][:, 0] >= 0]
+    for _, left, top, _, bottom in there.tolist():
+        row, column = min(round((top + bottom) / 2), height - 1), min(round(left), width - 1)
+        assert tuple(seen[row, column].tolist()) in frames
+    assert len(there)
 
 
 def test_nothing_is_shown_where_nothing_is_varied() -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from sounding.tasks.drawing import evenly, map_of, small
+from sounding.tasks.drawing import evenly, framed, in_colours, map_of, small
 
 
 def clouds(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,3 +66,22 @@ def test_places_are_spread_evenly() -> None:
     assert evenly(3, 10).tolist() == [0, 1, 2]
     assert evenly(0, 10).tolist() == []
     assert evenly(101, 3).tolist() == [0, 50, 100]
+
+
+def test_the_frame_of_a_box_lies_on_its_border() -> None:
+    drawn = framed(torch.full((1, 8, 10), 9, dtype=torch.uint8), [((2.0, 1.0, 6.0, 4.0), (200, 100, 50))])
+    expected = np.full((8, 10, 3), 9)
+    expected[1, 2:7] = expected[4, 2:7] = expected[1:5, 2] = expected[1:5, 6] = (200, 100, 50)
+    np.testing.assert_array_equal(drawn.movedim(0, 2).numpy(), expected)
+
+
+def test_a_frame_that_reaches_out_of_its_picture_is_drawn_at_its_border() -> None:
+    drawn = framed(torch.zeros(3, 6, 6), [((-3.0, -3.0, 2.0, 20.0), (255, 255, 255))])
+    expected = np.zeros((6, 6), dtype=np.uint8)
+    expected[:, 0] = expected[:, 2] = expected[0, :3] = expected[5, :3] = 255
+    np.testing.assert_array_equal(drawn[0].numpy(), expected)
+
+
+def test_pictures_get_three_colours_of_0_to_255() -> None:
+    assert in_colours(torch.full((1, 2, 2), 7, dtype=torch.uint8)).tolist() == torch.full((3, 2, 2), 7.0).tolist()
+    assert in_colours(torch.ones(5, 2, 2)).tolist() == torch.full((3, 2, 2), 255.0).tolist()

@@ -1,4 +1,4 @@
-"""What is done to a picture is done to its mask and its boxes: affine maps of whole batches.
+"""What is done to a picture is done to its mask and its boxes: affine maps of whole batches, and elastic ones.
 
 A map is (2, 3): `[x', y'] = M @ [x, y, 1]`, from pixels of the picture to pixels of the result, x to the right and y
 down. The corner of a picture is (0, 0) and the middle of its first pixel (0.5, 0.5), so that boxes need no halves.
@@ -55,7 +55,32 @@ def about(centre: tuple[float, float], maps: Tensor) -> Tensor:
     return then(then(shifted(-x, -y), maps), shifted(x, y))
 
 
-def warp(pictures: Tensor, maps: Tensor, size: tuple[int, int], *, nearest: bool = False, fill: int = 0) -> Tensor:
+def smooth(vectors: Tensor, size: tuple[int, int]) -> Tensor:
+    """Displacements of all pixels from those on a coarse grid, by bicubic interpolation: smooth, and nowhere torn.
+
+    vectors:  (B, 2, h, w) to the right and down, in pixels; the outermost lie on the corners of the result.
+    size:     height and width of the result.
+
+    Returns: (B, 2, *size) float32.
+
+    Source: Ronneberger et al. 2015, arXiv:1505.04597, section 3.1 (3 x 3 vectors, of 10 pixels
+    standard deviation).
+
+    >>> smooth(torch.full((1, 2, 3, 3), 7.0), (20, 30)).unique().tolist()
+    [7.0]
+    """
+    return F.interpolate(vectors.float(), size, mode="bicubic", align_corners=True)
+
+
+def warp(
+    pictures: Tensor,
+    maps: Tensor,
+    size: tuple[int, int],
+    *,
+    nearest: bool = False,
+    fill: int = 0,
+    moved: Tensor | None = None,
+) -> Tensor:
     """Pictures under their maps.
 
     pictures: (B, C, H, W), any dtype, which is kept: bilinear values of whole numbers are rounded.
@@ -63,6 +88,7 @@ def warp(pictures: Tensor, maps: Tensor, size: tuple[int, int], *, nearest: bool
     size:     height and width of the result.
     nearest:  whether a pixel is the nearest one, not a mean of four: for masks, whose values are names.
     fill:     what stands where the picture does not reach; for means of four, it blends in at the border.
+    moved:    (B, 2, *size) how far to the right and down each pixel of the result looks for itself: see `smooth`.
 
     Returns: (B, C, *size).
     """
@@ -73,6 +99,9 @@ def warp(pictures: Tensor, maps: Tensor, size: tuple[int, int], *, nearest: bool
     source = torch.linalg.inv(_frame(width, height))
     theta = (source @ back @ result)[:, :2].float().to(pictures.device)
     grid = F.affine_grid(theta, [len(pictures), 1, *size], align_corners=False)
+    if moved is not None:
+        steps = moved.to(grid).movedim(1, 3) / grid.new_tensor([size[1] / 2, size[0] / 2])  # (B, *size, 2)
+        grid = grid + steps @ theta[:, None, :, :2].transpose(2, 3)
     mode = "nearest" if nearest else "bilinear"
     sampled = F.grid_sample(pictures.float() - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill
     return sampled if pictures.is_floating_point() else sampled.round().to(pictures.dtype)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sounding.batches import Batch
-from sounding.data.geometry import about, identity, scaled, shifted, then, turned, warp
+from sounding.data.geometry import about, identity, scaled, shifted, smooth, then, turned, warp
 from sounding.data.picture_operations import recolour
 from sounding.kinds.mask import UNLABELLED
 from sounding.randomness import generator
@@ -32,6 +32,10 @@ class MaskAugmentation:
     """Largest rotation, in degrees, either way."""
     flip: Literal["none", "sideways", "all"] = "none"
     """`sideways` mirrors half of the pictures left to right; `all` also upside down, and turns by quarters."""
+    elastic: float = 0.0
+    """Standard deviation, in pixels, of the displacements by which what is cut out is deformed: see `smooth`."""
+    spacing: int = 64
+    """Pixels from one of these to the next, about; between them they are interpolated."""
     colour: float = 0.0
     """Largest change of brightness, contrast and saturation: see `recolour`."""
     seed: int = 0
@@ -42,8 +46,9 @@ class MaskAugmentation:
         assert masks is not None
         count, _, height, width = pictures.shape
         maps = self.maps(count, (height, width), epoch, step)
-        pictures = warp(pictures, maps, self.crop)
-        masks = warp(masks[:, None], maps, self.crop, nearest=True, fill=UNLABELLED)[:, 0]
+        moved = self.moved(count, epoch, step)
+        pictures = warp(pictures, maps, self.crop, moved=moved)
+        masks = warp(masks[:, None], maps, self.crop, nearest=True, fill=UNLABELLED, moved=moved)[:, 0]
         if self.colour > 0.0:
             draws = generator(self.seed, epoch, step, "colour")
             factors = torch.from_numpy(draws.uniform(1 - self.colour, 1 + self.colour, (count, 3)))
@@ -69,6 +74,14 @@ class MaskAugmentation:
         corner = np.where(factor[:, None] == 1.0, np.rint(corner), corner)  # whole pixels stay what they are
         right, below = torch.from_numpy(-corner).unbind(1)
         return then(maps, shifted(right, below))
+
+    def moved(self, count: int, epoch: int, step: int) -> Tensor | None:
+        """(count, 2, *crop) how far from itself each pixel of what is cut out is taken; none where it is not."""
+        if self.elastic <= 0.0:
+            return None
+        points = [1 + max(1, round(side / self.spacing)) for side in self.crop]
+        draws = generator(self.seed, epoch, step, "elastic").normal(0.0, self.elastic, (count, 2, *points))
+        return smooth(torch.from_numpy(draws), self.crop)
 
     def _flips(self, count: int, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """1 or -1 across and down, and quarters of a turn: (count,) each."""

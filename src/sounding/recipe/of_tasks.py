@@ -107,6 +107,11 @@ class SegmentationRecipe:
     """They are turned by up to so many degrees, either way."""
     flip: Literal["none", "sideways", "all"] = "sideways"
     """Half of them are mirrored left to right; `all` also upside down, and turned by quarters."""
+    elastic: float = 0.0
+    """Standard deviation, in pixels, of the displacements by which pieces are deformed (Ronneberger et al. 2015); 10 is
+    usual for tissue under a microscope."""
+    elastic_spacing: int = 64
+    """Pixels from one displacement to the next; between them they are interpolated."""
     colour: float = 0.3
     """Their brightness, contrast and saturation change by up to this share. With `training.augment` "none" pictures are
     only cut."""

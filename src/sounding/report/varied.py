@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sounding.batches import Batch
 from sounding.kinds import SILENCE, Audio, Text
 from sounding.report import words
 from sounding.report.sounds import clip
@@ -41,6 +42,13 @@ def varied_examples(prepared: Prepared) -> dict[str, Any] | None:
     plain.transform = None
     first = next(iter(plain.epoch(0)))
     place, show = shown
+
+    def seen(batch: Batch, row: int) -> Any:
+        values = batch.inputs[place][row]
+        if show is picture and batch.target is not None:
+            values = prepared.task.marked(values, batch.target[row])
+        return show(values)
+
     count = min(EXAMPLES, len(first.rows))
     epochs = [transform(first, epoch, 0) for epoch in range(VARIANTS)]
     own = prepared.task.transform(prepared.recipe.seed) is not None
@@ -51,10 +59,9 @@ def varied_examples(prepared: Prepared) -> dict[str, Any] | None:
         "examples": [
             {
                 "label": labels[row] if labels else "",
-                "original": show(first.inputs[place][row]),
+                "original": seen(first, row),
                 "variants": [
-                    {"seen": show(batch.inputs[place][row]), "label": _shares(prepared.task, batch.target, row)}
-                    for batch in epochs
+                    {"seen": seen(batch, row), "label": _shares(prepared.task, batch.target, row)} for batch in epochs
                 ],
             }
             for row in range(count)

@@ -20,12 +20,13 @@ from sounding.finding import Finding
 from sounding.kinds import Boxes, Encoded, Image
 from sounding.kinds.boxes import EDGES, NOTHING, bad_boxes, has_area, objects
 from sounding.kinds.image import shapes_of
+from sounding.kinds.mask import COLOURS
 from sounding.networks.detector import Detections
 from sounding.recipe import Recipe
 from sounding.tasks import detection_counts as counting
 from sounding.tasks.detection_losses import row_losses
 from sounding.tasks.detection_metrics import OVERLAPS, average_precisions, counts
-from sounding.tasks.drawing import evenly
+from sounding.tasks.drawing import evenly, framed
 from sounding.tasks.task import Predictions, Task, Thumbnail, is_varied, weighted_mean
 
 CANDIDATES = 500
@@ -33,6 +34,8 @@ CANDIDATES = 500
 TOGETHER = 16
 """Pictures whose answers are looked through at once."""
 MOST_DRAWN = 9
+FRAMES = COLOURS[1:]
+"""Of the boxes of each class where examples are shown; the first one is too quiet for a line."""
 MOST_CLASSES = 12
 """With more there is no metric of its own for each."""
 
@@ -308,6 +311,11 @@ class Detection(Task):
 
     def _said(self, count: np.ndarray) -> str:
         return ", ".join(f"{n} {label}" for n, label in zip(count, self.classes, strict=True) if n) or "nothing"
+
+    def marked(self, picture: Tensor, target: Tensor) -> Tensor:
+        """With its boxes, in the colours of their classes."""
+        boxes = target[target[:, 0] >= 0].tolist()
+        return framed(picture.cpu(), [(edges, FRAMES[int(code) % len(FRAMES)]) for code, *edges in boxes])
 
     def draw(
         self,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from sounding.tasks.task import Thumbnail
 
@@ -18,6 +20,9 @@ APART = 0.08
 """Of the side of a map: pictures that are shown on it are so far from each other, across or upwards."""
 LARGEST_SIDE = 64
 """Pixels; larger pictures are made smaller."""
+
+LINE = 100
+"""Of the longer side of a picture the part that its frames are wide: they are seen when it is made smaller, too."""
 
 
 def map_of(
@@ -75,6 +80,30 @@ def small(picture: np.ndarray, most: int = LARGEST_SIDE) -> np.ndarray:
     size = [max(1, round(length * most / side)) for length in picture.shape[1:]]
     pixels = torch.nn.functional.interpolate(torch.from_numpy(picture)[None].float(), size=size, mode="area")
     return np.asarray(pixels[0].round().to(torch.uint8).numpy())
+
+
+def in_colours(picture: Tensor) -> Tensor:
+    """(3, H, W) float, 0 to 255, of a picture (C, H, W) uint8 or float in [0, 1]: of many channels the first three."""
+    values = picture.float() if picture.dtype == torch.uint8 else picture.float() * 255
+    return values[:3].clone() if len(values) >= 3 else values[:1].repeat(3, 1, 1)
+
+
+def framed(picture: Tensor, boxes: Iterable[tuple[Sequence[float], Sequence[int]]]) -> Tensor:
+    """A picture (C, H, W) in colours, with the frame of each box drawn in: (3, H, W) uint8.
+
+    boxes: edges left, top, right and bottom in pixels, and the colour of the frame.
+    """
+    drawn = in_colours(picture)
+    height, width = drawn.shape[1:]
+    line = max(1, round(max(height, width) / LINE))
+    for edges, colour in boxes:
+        left, right = (min(max(round(edge), 0), width - 1) for edge in edges[::2])
+        top, bottom = (min(max(round(edge), 0), height - 1) for edge in edges[1::2])
+        inside = torch.zeros(height, width, dtype=torch.bool)
+        inside[top : bottom + 1, left : right + 1] = True
+        inside[top + line : max(bottom + 1 - line, 0), left + line : max(right + 1 - line, 0)] = False
+        drawn[:, inside] = torch.tensor(colour, dtype=torch.float32)[:, None]
+    return drawn.round().to(torch.uint8)
 
 
 def evenly(count: int, most: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from sounding.kinds.image import shapes_of
 from sounding.kinds.mask import UNLABELLED
 from sounding.recipe import Recipe
 from sounding.tasks import metrics as measures
-from sounding.tasks.drawing import evenly, small
+from sounding.tasks.drawing import evenly, in_colours, small
 from sounding.tasks.examples import Examples
 from sounding.tasks.map_losses import dice_losses, pixel_losses
 from sounding.tasks.map_metrics import BOUNDARY, Agreement, agreement, map_metrics
@@ -38,6 +38,8 @@ RIGHT, WRONG, OUTSIDE = (235, 238, 240), (200, 40, 60), (255, 255, 255)
 """Colours of the map of mistakes."""
 FEWEST_PIECES = 64
 """Of all pictures together in an epoch: after fewer steps nothing new can be validated."""
+VEIL = 0.4
+"""How much of a pixel is the colour of its class, where pictures are shown with their masks."""
 UNIT = "of a hundred pixels of each true class"
 MOST_WEIGHT = 20.0
 """Times the weight of the most frequent class."""
@@ -159,7 +161,14 @@ class Segmentation(Task):
             return MaskAugmentation(crop=size, seed=seed)
         rules = self.rules
         return MaskAugmentation(
-            crop=size, scale=rules.scale, turn=rules.turn, flip=rules.flip, colour=rules.colour, seed=seed
+            crop=size,
+            scale=rules.scale,
+            turn=rules.turn,
+            flip=rules.flip,
+            elastic=rules.elastic,
+            spacing=rules.elastic_spacing,
+            colour=rules.colour,
+            seed=seed,
         )
 
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -282,6 +291,13 @@ class Segmentation(Task):
             sink = io.BytesIO()
             picture.save(sink, format="PNG")
             yield name, sink.getvalue()
+
+    def marked(self, picture: Tensor, target: Tensor) -> Tensor:
+        """With a veil in the colour of its class over each pixel that has one."""
+        codes = target.cpu().numpy()
+        colours = torch.from_numpy(self.mask.painted(codes)).movedim(2, 0).float()
+        veil = torch.from_numpy(np.where(codes == UNLABELLED, 0.0, VEIL)).float()
+        return ((1 - veil) * in_colours(picture.cpu()) + veil * colours).round().to(torch.uint8)
 
     def draw(
         self,

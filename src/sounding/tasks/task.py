@@ -309,6 +309,10 @@ class Task(ABC):
         """
         return self.figures(predictions, truth)
 
+    def marked(self, picture: Tensor, target: Tensor) -> Tensor:
+        """A picture (C, H, W), uint8 or float in [0, 1], with what is true drawn in; mostly as it is."""
+        return picture
+
     def snapshot(self, network: nn.Module) -> dict[str, Any] | None:
         """What a report shows of the network as it is after some epochs, as in `draw`; none for nothing.
 
