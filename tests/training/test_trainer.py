@@ -22,6 +22,7 @@ from sounding.recipe import TrainingRecipe
 from sounding.training import EpochRecord, Player, StepRecord, Trainer
 from sounding.training.checkpoint import load_newest
 from sounding.training.clipping import Clipping
+from sounding.watching.rules import NoUpdate
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(120, 6, generator=GENERATOR)
@@ -319,6 +320,25 @@ def test_the_message_says_where_and_how_to_go_on(tmp_path):
     )
     with pytest.raises(InterruptedRunError, match="nothing was saved"):
         trainer(onlookers=[StopAfter(1)]).fit(TRAIN)
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_an_experiment_of_the_watch_does_not_keep_a_signal_waiting(at_the_end, tmp_path, monkeypatch):
+    straight = trainer()
+    straight.fit(TRAIN, HELD_OUT)
+
+    def check(self, seen) -> None:
+        if seen.ended if at_the_end else seen.done == 3:
+            seen.laboratory.descend(lambda twin: signal.raise_signal(signal.SIGTERM), steps=10**9)
+
+    monkeypatch.setattr(NoUpdate, "check", check)
+    where = "after the last epoch" if at_the_end else "in epoch 1, after step 3"
+    with pytest.raises(InterruptedRunError, match=f"interrupted {where}; saved to"):
+        trainer(checkpoints=tmp_path).fit(TRAIN, HELD_OUT)
+    monkeypatch.undo()
+    again = trainer(checkpoints=tmp_path)
+    again.fit(TRAIN, HELD_OUT, resume=True)
+    assert same_state(again.network, straight.network)
 
 
 def test_handlers_are_put_back():

@@ -313,3 +313,34 @@ def test_a_step_that_the_optimizer_leaves_out_is_no_part_of_the_next_one():  # a
     assert seen.losses == losses
     assert (seen.steps[0].number, seen.steps[0].loss, seen.steps[0].backwards) == (2, losses[2], 1)
     assert len(seen.tapes[0].roots) == 1
+
+
+@pytest.mark.parametrize("experiment", ["descend", "held_out"])
+def test_an_experiment_is_broken_off_where_the_loop_is_urgent(experiment):
+    asked = []
+
+    class Endless(Rule):
+        name, looks_at = "endless", "nothing"
+
+        def check(self, seen):
+            if seen.done >= 2:
+                getattr(seen.laboratory, experiment)(steps=10**9)
+
+    class After(Rule):
+        name, looks_at = "after", "nothing"
+
+        def check(self, seen):
+            asked.append(seen.done)
+
+    model, (x, y) = network(), blobs(32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    turns = iter(range(10**9))
+    with Watch({"model": model}, {"model": optimizer}, rules=[Endless, After]) as w:
+        w.is_urgent = lambda: next(turns) > 20
+        for _ in range(4):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        assert w.players["model"].done == 4
+    assert asked == [1]
+    assert apart.depth == 0

@@ -197,6 +197,8 @@ class Saver:
         """Save, and say where training stands and how to go on."""
         place = self.save(run)
         where = f"in epoch {run.position.epoch + 1}, after step {run.position.step}"
+        if run.position.epoch >= run.history.planned:
+            where = "after the last epoch"
         if place is None:
             return InterruptedRunError(
                 f"interrupted {where}; nothing was saved, for no folder for checkpoints was given"

@@ -233,6 +233,7 @@ class Trainer:
                     self._plan_epochs(run)
                 with self._watched(run):
                     self._train(run, saver)
+                self._stop_if_asked()  # while the watch experimented at the end
             except StopRequested:
                 raise saver.save_and_explain(run) from None
             self._settle(run)
@@ -684,6 +685,7 @@ class Trainer:
             is_told=True,
         )
         self._watch.patient = self._in_full
+        self._watch.is_urgent = lambda: self._signals.arrived
         self._watch.scale_of = lambda name: next(p for p in run.players if p.name == name).scaler.get_scale()
         try:
             with self._watch:

@@ -28,12 +28,18 @@ LARGEST_START = 20_000_000
 """Numbers in a model of which the weights at the start are kept."""
 
 
+class BrokenOffError(Exception):
+    """An experiment is not to go on: whoever trains has something more urgent to do, such as to stop."""
+
+
 class Twin(NamedTuple):
     """A copy of the models and of one player's optimizer, free to be changed."""
 
     models: dict[str, nn.Module]
     player: str
     optimizer: Optimizer
+    go_on: Callable[[], None] = lambda: None
+    """Called before each step; raises where the experiment is to be broken off."""
 
     @property
     def model(self) -> nn.Module:
@@ -47,6 +53,7 @@ class Twin(NamedTuple):
 
     def step(self, tape: Tape) -> float:
         """One step on a recorded batch, from fresh gradients; answers with the loss before it."""
+        self.go_on()
         self.optimizer.zero_grad(set_to_none=True)
         loss = tape.play(self.models)
         if loss.requires_grad:
@@ -99,6 +106,8 @@ class Laboratory:
         """Spent on experiments so far."""
         self.is_open = True
         """Whether there is time for more; set by the watch."""
+        self.is_broken_off: Callable[[], bool] = lambda: False
+        """Whether an experiment that is on its way is to be left; asked between its steps."""
         self.start: dict[str, Tensor] = {}
         """The weights at the start of training; empty for a model that is too large to keep them."""
         self._plain: tuple[tuple[int, int, int, bool] | None, list[float]] = (None, [])
@@ -145,7 +154,11 @@ class Laboratory:
             optimizer.state.clear()
             for group in optimizer.param_groups:
                 group["lr"] = max(self.seen.rates, default=group["lr"])
-        return Twin(models, self.seen.name, optimizer)
+        return Twin(models, self.seen.name, optimizer, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.is_broken_off():
+            raise BrokenOffError
 
     def descend(
         self,
@@ -230,11 +243,14 @@ class Laboratory:
 def _evaluated(twin: Twin, tapes: list[Tape]) -> float:
     modes = {module: module.training for module in twin.model.modules()}
     twin.model.eval()
+    values = []
     with torch.no_grad():
-        value = fmean(float(tape.without_penalty(twin.models).play(twin.models)) for tape in tapes)
+        for tape in tapes:
+            twin.go_on()
+            values.append(float(tape.without_penalty(twin.models).play(twin.models)))
     for module, training in modes.items():
         module.training = training
-    return value
+    return fmean(values)
 
 
 class apart:  # noqa: N801  (reads like a function)

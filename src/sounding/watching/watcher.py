@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from sounding.errors import UserError
 from sounding.finding import Finding
 from sounding.watching import probes
-from sounding.watching.experiments import Laboratory, apart
+from sounding.watching.experiments import BrokenOffError, Laboratory, apart
 from sounding.watching.flow import flow_of
 from sounding.watching.graph import Graph, named_parameters
 from sounding.watching.over_time import over_time
@@ -120,6 +120,8 @@ class Watch:
         """Whether looking and experimenting take as long as they do: what is found depends on no clock then."""
         self.scale_of: Callable[[str], float] = lambda player: 1.0
         """What a player's loss is multiplied by before its backward pass, as it is for float16."""
+        self.is_urgent: Callable[[], bool] = lambda: False
+        """Whether the loop waits for its turn: experiments are then broken off between two of their steps."""
         self._models = dict(models)
         self._say = say
         self._asked = [rule.looks_at for rule in rules]
@@ -130,6 +132,7 @@ class Watch:
         for seen in self.players.values():
             seen.others = [other for other in self.players.values() if other is not seen]
             seen.laboratory = Laboratory(self._models, seen)
+            seen.laboratory.is_broken_off = lambda: self.is_urgent()
         self._due = Counter[str]()  # by player: the steps after which to think again about looking closely
         self._names = named_parameters(self._models)
         self._handles: list[Any] = []
@@ -532,7 +535,10 @@ class Watch:
                 continue
             in_time = self.patient or self._is_affordable(seen, rule.experiment, in_trouble=in_trouble)
             laboratory.is_open = in_time and (in_trouble or not self._sparing)
-            finding = rule.check(seen)
+            try:
+                finding = rule.check(seen)
+            except BrokenOffError:
+                return
             if finding is None:
                 continue
             self._rules[seen.name].remove(rule)
