@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sounding.networks import NETWORKS, CompositeNetwork, quantile_bins, reconstruction_errors
 
-APART = ("samples", "forecasts", "next_token", "scores", "next_codes", "detections", "maps", "painting")
+APART = ("samples", "forecasts", "next_token", "scores", "next_items", "next_codes", "detections", "maps", "painting")
 """What is promised of networks that answer so is in their own files."""
 ROWS = 6
 OUT = 3

@@ -57,6 +57,7 @@ def test_files_can_be_lifted_out() -> None:
             "series_readers": {"recurrent", "transformer"},
             "forecasting": {"transformer"},
             "recommenders": {"feedforward"},
+            "histories": {"language_transformer", "recommenders", "transformer"},
             "one_class": {"tabular"},
             "language_recurrent": {"recurrent"},
             "language_transformer": {"transformer"},

@@ -42,6 +42,7 @@ from sounding.networks.forecasting import (
     patch_transformer_forecaster,
     tcn_forecaster,
 )
+from sounding.networks.histories import HistoryNetwork, HistoryRecurrent, HistoryTransformer
 from sounding.networks.initialization import INITIALIZATIONS, initialize, initialize_from_data
 from sounding.networks.language_recurrent import LanguageRecurrent
 from sounding.networks.language_transformer import LanguageTransformer
@@ -97,6 +98,9 @@ __all__ = [
     "FeedForward",
     "Forecaster",
     "Frames",
+    "HistoryNetwork",
+    "HistoryRecurrent",
+    "HistoryTransformer",
     "LanguageRecurrent",
     "LanguageTransformer",
     "Lesson",
@@ -214,6 +218,8 @@ class Family:
         next_token      (B, L, out_features) logits of the token behind each, which no later token changes; `step`
                         reads on, token by token
         scores          (B, members): how much a user likes an item
+        next_items      the same of users who met nothing yet; they are also encoded by what they met, in order of
+                        time: see `HistoryNetwork`
         next_codes      (B, T, out_features): what comes next at each place of a second text; it is called with the
                         codes of the first and those that were written before each place, and can write by itself: see
                         `decoding.Writer`
@@ -236,6 +242,7 @@ class Family:
         "frames",
         "next_token",
         "scores",
+        "next_items",
         "next_codes",
         "detections",
         "maps",
@@ -302,6 +309,8 @@ NETWORKS: dict[str, Family] = {
     "matrix_factorization": Family(MatrixFactorization, "interactions", "scores"),
     "two_towers": Family(TwoTowers, "interactions", "scores"),
     "neural_factorization": Family(NeuralFactorization, "interactions", "scores"),
+    "history_transformer": Family(HistoryTransformer, "interactions", "next_items"),
+    "history_recurrent": Family(HistoryRecurrent, "interactions", "next_items"),
     "style_network": Family(StyleNetwork, "pictures", "painting"),
     "denoiser": Family(TableDenoiser, "table", "strangeness"),
     "one_class": Family(table_one_class, "table", "distances"),

@@ -8,6 +8,7 @@ while training, so that columns alone can answer: Volkovs et al. 2017, "DropoutN
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +31,7 @@ class Factors(nn.Module):
         size: of a vector.
         unknown: while training, the share of rows whose own vector is left out.
         scale: standard deviation of a first vector's length.
+        own: whether users, or items, have a vector of their own, beside their columns.
 
     The vectors are no `nn.Embedding`, whose weights do not decay: here it is decay that keeps rare users near the mean.
 
@@ -37,11 +39,21 @@ class Factors(nn.Module):
     torch.Size([5, 4, 8])
     """
 
-    def __init__(self, columns: Columns, *, members: int, size: int, unknown: float = 0.1, scale: float = 0.1) -> None:
+    def __init__(
+        self,
+        columns: Columns,
+        *,
+        members: int,
+        size: int,
+        unknown: float = 0.1,
+        scale: float = 0.1,
+        own: bool = True,
+    ) -> None:
         super().__init__()
         numbers, cardinalities = columns
         self.shape, self.unknown = (members, size), unknown
-        self.own = nn.Parameter(torch.randn(cardinalities[0], members * size) * scale / size**0.5)
+        first = torch.randn(cardinalities[0], members * size) * scale / size**0.5 if own else None
+        self.own = None if first is None else nn.Parameter(first)
         self.numbers = nn.Linear(numbers, members * size, bias=False) if numbers else None
         self.categories = nn.ParameterList(
             torch.randn(count, members * size) * 0.1 * scale / size**0.5 for count in cardinalities[1:]
@@ -52,15 +64,21 @@ class Factors(nn.Module):
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """(..., columns of numbers) and (..., columns of categories) to (..., members, size)."""
         codes = categories.long().unbind(-1)
-        known = codes[0] > 0
-        if self.training and self.unknown > 0:
-            known = known & (torch.rand(known.shape, device=known.device) >= self.unknown)
-        vectors = self.own[codes[0]] * known[..., None]
+        vectors = self._own(codes[0])
         if self.numbers is not None:
             vectors = vectors + self.numbers(numbers)
         for weight, code in zip(self.categories, codes[1:], strict=True):
             vectors = vectors + weight[code]
         return vectors.reshape(*vectors.shape[:-1], *self.shape)
+
+    def _own(self, codes: Tensor) -> Tensor:
+        """(..., members * size): 0 where there is none."""
+        if self.own is None:
+            return torch.zeros(*codes.shape, math.prod(self.shape), device=codes.device)
+        known = codes > 0
+        if self.training and self.unknown > 0:
+            known = known & (torch.rand(known.shape, device=known.device) >= self.unknown)
+        return self.own[codes] * known[..., None]
 
 
 class MatrixFactorization(nn.Module):

@@ -30,6 +30,8 @@ def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "aut
         chosen["training.optimizer.lr"] = 2e-4
     if task == "recommendation" and settings.get("recommendation.feedback") == "implicit":
         chosen |= for_choices(rows)
+        if settings.get("network.name", "").startswith("history_"):
+            chosen |= for_histories(rows)
     if settings.get("network.name") not in ("resnet", "matrix_factorization"):
         chosen.pop("network.options", None)
     if settings.get("training.optimizer.name") == "gradient_descent":
@@ -303,6 +305,18 @@ def for_recommendation(forms: set[str], rows: int) -> dict[str, Any]:
 def for_choices(rows: int) -> dict[str, Any]:
     """What else is chosen for implicit feedback: more factors, where all items are held against each other."""
     return {"network.options": {"members": 1, "size": 64}}
+
+
+def for_histories(rows: int) -> dict[str, Any]:
+    """What else is chosen for networks that read histories: a batch is some users with all that they met."""
+    return {
+        "training.epochs": min(max(round(4_000_000 / rows), 12), 80),
+        "training.batch_size": 2 ** round(math.log2(min(max(rows / 64, 64), 1024))),
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.weight_decay": 0.1,
+        "training.warmup": 0.05,
+        "training.clip_norm": 1.0,
+    }
 
 
 def for_language_modeling(forms: set[str], rows: int) -> dict[str, Any]:

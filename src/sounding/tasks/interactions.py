@@ -18,6 +18,7 @@ from sounding.data.table import Table
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.finding import Finding
 from sounding.kinds import Category, Kind
+from sounding.networks import NETWORKS
 from sounding.recipe import Recipe
 from sounding.tasks.examples import Examples
 
@@ -43,6 +44,9 @@ class Interactions(Examples):
             raise RecipeError(f"{len(asked.target)} targets are named, and a rating is one", "name one, or none")
         if asked.recommendation.feedback == "explicit" and not asked.target:
             raise RecipeError("explicit feedback needs a rating", "give --target, or recommendation.feedback=implicit")
+        if reads_histories(asked) and not asked.data.time:
+            what = f'"{asked.network.name}" reads what users met in order of time, and no column tells the time'
+            raise RecipeError(what, "set data.time")
         # Who met what is asked of all rows, also of those that a sample would leave out.
         return asked.with_settings({"data.kinds": kinds, "data.rows_in_memory": sys.maxsize})
 
@@ -264,3 +268,9 @@ def with_columns(table: Table, schema: Schema) -> tuple[Table, frozenset[str]]:
 def is_implicit(schema: Schema, recipe: Recipe) -> bool:
     """Whether users are known by what they chose, not by what they said of it."""
     return recipe.recommendation.feedback == "implicit" or not schema.targets
+
+
+def reads_histories(recipe: Recipe) -> bool:
+    """Whether the network reads what users met, in order of time."""
+    family = NETWORKS.get(recipe.network.name)
+    return family is not None and family.answers == "next_items"

@@ -111,6 +111,17 @@ class Recommender(nn.Module):
         users = self.matcher.encode_users(user_numbers, user_categories)
         if not self.ranks:
             return self.matcher.match(users, self.matcher.encode_items(item_numbers, item_categories))
+        return self.answer(users, user_categories, item_numbers, item_categories, negatives)
+
+    def answer(
+        self,
+        users: Tensor,
+        user_categories: Tensor,
+        item_numbers: Tensor,
+        item_categories: Tensor,
+        negatives: Tensor | None,
+    ) -> Answer:
+        """How encoded users (B, members, size) rank what they met."""
         if negatives is not None:
             return self._against(users, item_numbers, item_categories, negatives)
         catalogue = self.catalogue()
@@ -164,9 +175,13 @@ class Recommender(nn.Module):
             held &= ~held.gather(1, codes[:, None])
         return (self.learned.mask(users, count) | held)[:, 1:]
 
+    def known_users(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """(B, members, size): users by all that is known of them."""
+        return self.matcher.encode_users(numbers, categories)
+
     def recommend(self, numbers: Tensor, categories: Tensor, top: int) -> tuple[Tensor, Tensor]:
         """Codes of items and their scores, (B, top) each, the best first; -infinity where there are no more items."""
-        users, catalogue = self.matcher.encode_users(numbers, categories), self.catalogue()
+        users, catalogue = self.known_users(numbers, categories), self.catalogue()
         codes, best = [], []
         for some, known in _in_parts(catalogue, users, categories):
             scores = self.matcher.match_all(some, catalogue).mean(2)

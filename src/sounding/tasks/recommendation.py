@@ -26,7 +26,7 @@ from sounding.tasks.task import Predictions, Task
 USER, ITEM, RATING = range(3)
 """Columns of the truth."""
 MOST_USERS, MOST_HISTORY = 8, 12
-"""Users that the page shows, and items that they met before."""
+"""Users that the page shows, and items that they met before, the last ones."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class Recommendation(Task):
     name: ClassVar[str] = "recommendation"
     from_source: ClassVar[Examples] = interactions.Interactions()
     needs_target: ClassVar[bool] = False
-    answers: ClassVar[str] = "scores"
+    answers: ClassVar[str | tuple[str, ...]] = ("scores", "next_items")
     outputs = 1
+    recommender: ClassVar[type[Recommender]] = Recommender
     ranks: ClassVar[bool]
     """Whether networks are to rank all items, and not to predict ratings."""
 
@@ -75,11 +76,18 @@ class Recommendation(Task):
 
     @classmethod
     def for_schema(cls, schema: Schema, recipe: Recipe) -> Self:
-        """The one for ratings where a target is named, or the one for choices: see `recommendation.feedback`."""
+        """The one for ratings where a target is named, or one for choices: see `recommendation.feedback`."""
         from sounding.tasks.feedback import Choices, Ratings  # subclasses of this
+        from sounding.tasks.histories import Histories
 
-        kind = Choices if interactions.is_implicit(schema, recipe) else Ratings
-        return cast("Self", kind(schema, recipe.recommendation))
+        task: Recommendation
+        if interactions.reads_histories(recipe):
+            task = Histories.by(schema, recipe)
+        elif interactions.is_implicit(schema, recipe):
+            task = Choices(schema, recipe.recommendation)
+        else:
+            task = Ratings(schema, recipe.recommendation)
+        return cast("Self", task)
 
     def reading(self, table: Table, encoded: Encoded) -> Self:
         """With the columns of every user and item, by its code."""
@@ -130,20 +138,23 @@ class Recommendation(Task):
 
     def around(self, network: nn.Module) -> nn.Module:
         """With all items to choose from, and what users have met."""
-        recommender = Recommender(network, self.ranks, self.columns, **self.counts)
+        recommender = self.recommender(network, self.ranks, self.columns, **self.counts)
         for name, pairs in self.pairs.items():
             getattr(recommender, name).set(*pairs.T)
         return recommender
 
     def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
         """With what users met in the validation rows, which is not recommended to them again either."""
-        known = truth[(truth[:, USER] < self._codes("user")) & (truth[:, ITEM] < self._codes("item"))]
-        pairs = known[:, :RATING].astype(np.int64)
+        pairs = self._known(truth)[:, :RATING].astype(np.int64)
         cast("Recommender", network).held.set(*pairs.T)
         task = copy.copy(self)
         task.pairs = {**self.pairs, "held": pairs}
         task.counts = {**self.counts, "held": len(pairs)}
         return task
+
+    def _known(self, truth: np.ndarray) -> np.ndarray:
+        """The rows whose user and item training met."""
+        return truth[(truth[:, USER] < self._codes("user")) & (truth[:, ITEM] < self._codes("item"))]
 
     def learned(self) -> dict[str, Any]:
         """How many interactions go with the network."""
@@ -270,7 +281,7 @@ class Recommendation(Task):
         items, scores = recommended.items[0][there], recommended.values[0][there]
         return {
             "user": self.keys["user"].classes[user - 1],
-            "before": names(before[:MOST_HISTORY]),
+            "before": names(before[: -MOST_HISTORY - 1 : -1]),
             "count": len(before),
             "then": len(then),
             "items": [
