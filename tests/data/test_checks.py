@@ -72,6 +72,24 @@ class TestLeak:
         strong = np.where(wrong ^ (columns["y"] == "yes"), "a", "b")
         assert found("target-leak", columns | {"strong": strong}) == []
 
+    @pytest.mark.parametrize("values", [("none", "some"), (0, 1)], ids=["words", "flags"])
+    def test_a_column_that_gives_one_class_away(self, found: Any, values: tuple[Any, Any]) -> None:
+        """As "arrested again, ever" does where "within two years" is asked for: COMPAS has both."""
+        columns, draw = noise(4000), np.random.default_rng(1)
+        later = (columns["y"] == "no") & (draw.random(4000) < 0.06)
+        ever = np.where((columns["y"] == "yes") | later, values[1], values[0])
+        (finding,) = found("target-leak", columns | {"ever": ever})
+        assert finding.evidence["class"] == "no"
+        share = 1 - later.sum() / (columns["y"] == "no").sum()
+        assert finding.evidence["score"] == pytest.approx(share, abs=0.02)
+        seldom = np.where((columns["y"] == "yes") | (draw.random(4000) < 0.2), values[1], values[0])
+        assert found("target-leak", columns | {"ever": seldom}) == []
+
+    def test_many_values_of_a_rare_answer_are_no_leak(self, found: Any) -> None:
+        draw = np.random.default_rng(0)
+        y = np.where(draw.random(20_000) < 0.001, "yes", "no")
+        assert found("target-leak", noise(20_000) | {"y": y, "town": draw.integers(0, 15, 20_000).astype(str)}) == []
+
     def test_imbalance_alone_is_no_leak(self, found: Any) -> None:
         columns = noise(2000) | {"y": np.array(["yes"] * 10 + ["no"] * 1990)}
         assert found("target-leak", columns) == []
