@@ -123,5 +123,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     shown = ", ".join(known[:20]) + (f", and {len(known) - 20} more" if len(known) > 20 else "")
-    there = f"There are: {shown}" if known else "There are none"
-    return f'did you mean "{close[0]}"? {there}' if close else there
+    if close:
+        return f'did you mean "{close[0]}"? There are: {shown}'
+    return f"there are: {shown}" if known else "there are none"

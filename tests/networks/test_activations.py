@@ -35,5 +35,5 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_a_name_like_none_is_answered_with_the_list() -> None:
-    with pytest.raises(ValueError, match=r'unknown activation "zzz"; There are: relu, '):
+    with pytest.raises(ValueError, match=r'unknown activation "zzz"; there are: relu, '):
         build_activation("zzz")

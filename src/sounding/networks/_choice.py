@@ -17,5 +17,5 @@ def choose(what: str, name: str, known: Mapping[str, T]) -> T:
     if name in known:
         return known[name]
     close = get_close_matches(str(name), known, n=1)
-    guess = f'did you mean "{close[0]}"? ' if close else ""
-    raise ValueError(f'unknown {what} "{name}"; {guess}There are: {", ".join(known)}')
+    there = f'did you mean "{close[0]}"? There' if close else "there"
+    raise ValueError(f'unknown {what} "{name}"; {there} are: {", ".join(known)}')
