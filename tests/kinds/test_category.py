@@ -79,7 +79,7 @@ def test_a_label_outside_the_training_rows_is_an_error_that_offers_the_nearest(m
         kind.encode_target(column)
     assert str(caught.value) == (
         'x.csv:5 (column "x"): the label ">50K." is not among the training rows (in 1 row); did you mean ">50K"? '
-        """there are: <=50K, >50K; if it means one of these: --set 'data.labels={">50K." = ">50K"}'"""
+        """There are: <=50K, >50K; if it means one of these: --set 'data.labels={">50K." = ">50K"}'"""
     )
 
 
