@@ -245,7 +245,7 @@ class Run:
         return {key: self.results[key] for key in keys.split()}
 
     def _read(self, source: object) -> Table:
-        table = read_source(source, self.recipe.data)
+        table = read_source(source, self.recipe.data, self.recipe.task)
         examples = self.task.from_source
         return examples.cut(table, self.recipe, self.recipe.target, None) if examples.cuts(self.recipe) else table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -80,6 +81,10 @@ class Category(Target):
             raise column.error(f"the training rows hold one class only: {only}", "give rows of at least two classes")
         kind = cls(tuple(sorted(counts, key=_order)), spellings)
         return kind, _alike(column, kind, counts)
+
+    def unnamed(self, column: Column, labels: Collection[str]) -> set[str]:
+        """Those that no row holds."""
+        return set(labels) - set(column.distinct)
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
         """(N,) int32 codes in [0, number of classes]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,10 @@ class Mask(Target):
                 pixels[code] += total[value]
         shares = tuple(float(share) for share in pixels / max(pixels.sum(), 1))
         return cls(classes, values, codes, shares, height, width), [*findings, *_rare(column, classes, pictures)]
+
+    def unnamed(self, column: Column, labels: Collection[str]) -> set[str]:
+        """Those that are no value of a pixel; one that no training mask has can be met later."""
+        return {text for text in labels if _value(text) is None}
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
         """(N, 1, height, width) uint8 codes."""

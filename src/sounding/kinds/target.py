@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import ClassVar, Self
 
 import numpy as np
@@ -26,6 +27,10 @@ class Target(Kind):
             DataError: for values that are missing in any row, or where there is nothing to predict.
         """
         return cls.fit(column, rows, settings)
+
+    def unnamed(self, column: Column, labels: Collection[str]) -> set[str]:
+        """Of the values that `data.labels` names, those that are none of such a column; all where it has no classes."""
+        return set(labels)
 
     @abstractmethod
     def encode_target(self, column: Column) -> np.ndarray:

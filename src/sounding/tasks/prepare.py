@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sounding.batches import Batches, Transform
 from sounding.data.cache import encode_cached, store_rows
 from sounding.data.checks import identifiers, run_checks
-from sounding.data.labelled import drop_unlabelled
+from sounding.data.labelled import drop_unlabelled, refuse_unknown_labels
 from sounding.data.schema import Schema
 from sounding.data.sources import open_source, read_source
 from sounding.data.split import Split, make_split, whole
@@ -208,7 +208,7 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
         held_out = {"test": asked.data.test if tests is None else 0.0, "validation": asked.data.validation}
         table = examples.cut(table, asked, target, held_out)
     if tests is not None:
-        rows = read_source(tests, asked.data)
+        rows = read_source(tests, asked.data, asked.task)
         table = table.with_part("test", examples.cut(rows, asked, target, None) if examples.cuts(asked) else rows)
     if needed and not target:
         without = [name for name, task in TASKS.items() if not task.needs_target]
@@ -233,6 +233,8 @@ def prepare(source: object, settings: Mapping[str, Any], *, test: object = None,
     known = own if beginning is None else {**own, **beginning.known(schema, table, split.train, data)}
     labelled = split.train if needed or examples.learns_target or examples.ordered else np.arange(len(table))
     schema, oddities = schema.fit(table, split.train, data, known, labelled, inputs_needed=not examples.ordered)
+    if drawn is None:  # of a larger source, other rows may hold the others
+        refuse_unknown_labels(table, schema, data)
     encoded = encode_cached(schema, table)
     task_name, why_task = choose_task(schema, asked.task)
     blocks = TASKS[task_name].blocks_of(schema, asked.with_settings(follows))
@@ -340,7 +342,8 @@ def _begun(
 def _opened(source: object, asked: Recipe, examples: Examples) -> tuple[Table, Sample | None]:
     """All rows of a source, or some of them where it does not fit into memory."""
     whole_only = examples.cuts(asked) or examples.ordered
-    opened = read_source(source, asked.data) if whole_only else open_source(source, asked.data)
+    read = read_source if whole_only else open_source
+    opened = read(source, asked.data, asked.task)
     if isinstance(opened, Table):
         return opened, None
     drawn = sample(opened, asked.data, asked.target, asked.seed)

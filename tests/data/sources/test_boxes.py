@@ -10,6 +10,7 @@ import pytest
 from drawn import png, shapes
 
 from sounding.data.sources import read_source
+from sounding.data.sources import yolo as yolo_source
 from sounding.data.table import Table
 from sounding.errors import DataError
 from sounding.recipe import DataRecipe
@@ -52,6 +53,19 @@ def voc(folder: Path, lists: dict[str, str] | None = None) -> Path:
         for part, text in lists.items():
             (folder / "ImageSets/Main" / f"{part}.txt").write_text(text)
     return folder
+
+
+def test_of_a_folder_with_boxes_and_masks_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "cells")
+    (folder / "SegmentationClass").mkdir()
+    for number in range(3):
+        (folder / "SegmentationClass" / f"p{number}.png").write_bytes(png(PICTURES[number]))
+    found = {task: read_source(folder, SETTINGS, task) for task in ("auto", "detection", "segmentation")}
+    assert [table.task for table in found.values()] == ["detection", "detection", "segmentation"]
+    assert (len(found["auto"]), len(found["segmentation"])) == (6, 3)
+    assert found["auto"].notes[-1] == "read for detection; --task segmentation fits, too"
+    assert found["segmentation"].notes[-1] == "read for segmentation; --task detection fits, too"
+    assert read(voc(tmp_path / "boxes")).notes == ("boxes in XML, as of Pascal VOC",)
 
 
 def test_voc_without_lists(tmp_path: Path) -> None:
@@ -250,6 +264,47 @@ def test_yolo_without_names_or_without_a_file(tmp_path: Path) -> None:
     assert cells(table)[0] == []
     assert {box["label"] for boxes in cells(table) for box in boxes} == {"0", "1"}
     assert [finding.rule for finding in table.findings] == ["pictures-without-labels"]
+
+
+def darknet(folder: Path) -> Path:
+    """The same pictures, with text files beside them, a file of names and lists of the parts."""
+    nested = yolo(folder.parent / "nested")
+    (folder / "obj").mkdir(parents=True)
+    for path in [*nested.rglob("*.png"), *(nested / "labels").rglob("*.txt")]:
+        path.rename(folder / "obj" / path.name)
+    (folder / "obj.names").write_text("square\ndisc\n")
+    return folder
+
+
+def test_text_files_beside_their_pictures(tmp_path: Path) -> None:
+    nested = read(yolo(tmp_path / "set"))
+    flat = read(darknet(tmp_path / "flat"))
+    assert (flat.task, flat.parts) == ("detection", {})
+    by_name = [
+        {Path(name).name: boxes for name, boxes in zip(one.data["image"].to_pylist(), cells(one), strict=True)}
+        for one in (nested, flat)
+    ]
+    assert by_name[0] == by_name[1]
+    assert flat.data["image"].to_pylist()[0] == "obj/p0.png"
+
+
+def test_lists_beside_them_name_the_parts(tmp_path: Path) -> None:
+    folder = darknet(tmp_path / "flat")
+    for name, numbers in (("train", (3, 0, 1)), ("valid", (2, 4)), ("test", (5,))):
+        (folder / f"{name}.txt").write_text("".join(f"data/obj/p{number}.png\n" for number in numbers))
+    table = read(folder)
+    names = [Path(name).stem for name in table.data["image"].to_pylist()]
+    found = {part: {names[row] for row in rows} for part, rows in table.parts.items()}
+    assert found == {"train": {"p0", "p1", "p3"}, "validation": {"p2", "p4"}, "test": {"p5"}}
+
+
+def test_texts_beside_pictures_are_no_boxes(tmp_path: Path) -> None:
+    write_pictures_one(tmp_path / "cats", 0)
+    write_pictures_one(tmp_path / "dogs", 1)
+    (tmp_path / "cats" / "p0.txt").write_text("5 cats in the sun, 3 of them asleep\n")
+    assert not yolo_source.claims(tmp_path)
+    (tmp_path / "cats" / "p0.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    assert yolo_source.claims(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +41,10 @@ WORKING = 6
 
 
 class Source(Protocol):
-    """What a module of this package offers; `UNDERSTANDS` says in a few words what it reads."""
+    """What a module of this package offers; `UNDERSTANDS` says in a few words what it reads.
+
+    One whose tables are for one task says so in `TASK`.
+    """
 
     UNDERSTANDS: str
 
@@ -93,8 +97,10 @@ class ChunkedSource(Source, Protocol):
 CHUNKED: tuple[ChunkedSource, ...] = (csv, parquet, arrow)
 
 
-def read_source(source: object, settings: DataRecipe) -> Table:
+def read_source(source: object, settings: DataRecipe, task: str = "auto") -> Table:
     """A table from a file, a folder, a catalogue name such as `@digits`, arrays, a data frame or a dataset.
+
+    task: what it is read for, where several sources understand a folder: masks and boxes of the same pictures.
 
     Raises:
         DataError: if the source is nothing that is understood, or something in it is wrong.
@@ -107,9 +113,13 @@ def read_source(source: object, settings: DataRecipe) -> Table:
         source = existing(_path(source))
     if text.is_text(source, settings):
         return text.read(source, settings)
-    for one in SOURCES:
-        if one.claims(source):
-            return one.read(source, settings)
+    if able := _able(source):
+        one = next((one for one in able if _task_of(one) == task), able[0])
+        table = one.read(source, settings)
+        others = ", ".join(f"--task {_task_of(other)}" for other in able if other is not one)
+        return (
+            replace(table, notes=(*table.notes, f"read for {_task_of(one)}; {others} fits, too")) if others else table
+        )
     understood = "; ".join(one.UNDERSTANDS for one in SOURCES)
     if isinstance(source, Path):
         what = (
@@ -126,8 +136,26 @@ def read_source(source: object, settings: DataRecipe) -> Table:
     raise DataError(f"a source of type {name} is not understood", f"give one of these: {understood}")
 
 
-def open_source(source: object, settings: DataRecipe) -> Table | Stream:
+def _able(source: object) -> list[Source]:
+    """The first source that understands it; if it is for one task, those for others after it."""
+    able = list[Source]()
+    for one in SOURCES:
+        if (not able or _task_of(one) not in {"", *map(_task_of, able)}) and one.claims(source):
+            able.append(one)
+            if not _task_of(one):
+                break
+    return able
+
+
+def _task_of(source: Source) -> str:
+    """The task that all tables of a source are for, if there is one: its `TASK`."""
+    return getattr(source, "TASK", "")
+
+
+def open_source(source: object, settings: DataRecipe, task: str = "auto") -> Table | Stream:
     """The table of a source, or a stream of its chunks where it does not fit into the memory there is.
+
+    task: see `read_source`.
 
     `data.rows_in_memory` overrules what the memory says.
 
@@ -139,8 +167,8 @@ def open_source(source: object, settings: DataRecipe) -> Table | Stream:
     if (chunked := next((one for one in CHUNKED if one.claims(source)), None)) is not None:
         stream = _chunks_of(chunked, source, settings)
         if stream is not None:
-            return stream if stream.is_large(settings) else read_source(source, settings)
-    table = read_source(source, settings)
+            return stream if stream.is_large(settings) else read_source(source, settings, task)
+    table = read_source(source, settings, task)
     stream = in_memory(table, WORKING).measured(settings)
     return stream if stream.is_large(settings) else table
 

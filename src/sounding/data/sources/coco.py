@@ -17,6 +17,7 @@ from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
 UNDERSTANDS = "a JSON file, or a folder with some, of pictures with boxes as COCO keeps them"
+TASK = "detection"
 
 KEYS = ("images", "annotations", "categories")
 WORD = re.compile(r"[^a-zA-Z]+")

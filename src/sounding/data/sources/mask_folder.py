@@ -17,6 +17,7 @@ from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
 UNDERSTANDS = "a folder with pictures in images/ and masks in masks/ (also train/, trainannot/; Pascal VOC)"
+TASK = "segmentation"
 
 PICTURE_FOLDERS = ("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "jpegimages")
 MASK_FOLDERS = (

@@ -15,6 +15,7 @@ from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
 UNDERSTANDS = "a folder of pictures with boxes: Pascal VOC (XML)"
+TASK = "detection"
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 SETS = "ImageSets/Main"

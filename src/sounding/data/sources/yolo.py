@@ -19,18 +19,29 @@ from sounding.kinds import Column
 from sounding.kinds.image import shapes_of
 from sounding.recipe import DataRecipe
 
-UNDERSTANDS = "a folder of pictures with boxes as YOLO keeps them (folders images and labels)"
+UNDERSTANDS = (
+    "a folder of pictures with boxes as YOLO keeps them (folders images and labels, or text files beside pictures)"
+)
+TASK = "detection"
 
 NAMED = ("classes.txt", "obj.names", "labels.txt")
 """Files with a name of a class in each line."""
+BOX = re.compile(rb"\s*\d+(?:[ \t]+[-+.\deE]+){4}[ \t]*(?:\r?\n|$)")
+LOOKED_AT = 1000
+"""Bytes of a text file, to see whether it holds boxes."""
 ITEM = re.compile(r"^\s*(?:-|(?P<number>\d+)\s*:)\s*(?P<name>.*?)\s*$")
 """Of a list, or of a dictionary, of names in a YAML file."""
 
 
 def claims(source: object) -> bool:
-    """Whether it is a folder with a folder `labels` in it, or in those of its parts, that holds text files."""
-    if not isinstance(source, Path) or not source.is_dir():
-        return False
+    """Whether it is a folder with a folder `labels` in it, or in those of its parts, that holds text files.
+
+    Or one of pictures with boxes in text files beside them, as Darknet keeps them.
+    """
+    return isinstance(source, Path) and source.is_dir() and (_has_labels(source) or _is_flat(source))
+
+
+def _has_labels(source: Path) -> bool:
     places = [source / "labels", *(path / "labels" for path in sorted(source.iterdir()) if path.is_dir())]
     return any(place.is_dir() and next(place.rglob("*.txt"), None) is not None for place in places)
 
@@ -44,16 +55,19 @@ def read(source: object, settings: DataRecipe) -> Table:
     assert isinstance(source, Path)
     problems = Problems()
     names = _names(source)
-    pictures = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES and _label_file(path))
+    find = _label_file if _has_labels(source) else _beside
+    pictures = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES and find(path))
+    lists = {} if find is _label_file else _lists(source)
     below = [path.relative_to(source).as_posix() for path in pictures]
     sizes = shapes_of(
         Column("image", pa.array(below, pa.string()), frozenset(), source, lambda row: (below[row], None))
     )
     marked, bare = list[Marked](), list[str]()
     for path, name, (height, width) in zip(pictures, below, sizes, strict=True):
-        file = _label_file(path)
+        file = find(path)
         assert file is not None
         parts = [part for folder in Path(name).parts[:-1] if (part := part_named(folder))]
+        parts = [lists[path.name]] if path.name in lists else parts
         objects = []
         if file.is_file():
             for line, told in _lines(file):
@@ -113,6 +127,30 @@ def _label_file(picture: Path) -> Path | None:
         if parts[at] == "images":
             return Path(*parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt")
     return None
+
+
+def _beside(picture: Path) -> Path:
+    """Where the boxes of a picture are in the layout of Darknet: beside it."""
+    return picture.with_suffix(".txt")
+
+
+def _is_flat(source: Path) -> bool:
+    """Whether a picture here or in a folder below has a file of boxes beside it; the first that is not empty tells."""
+    folders = [source, *(path for path in sorted(source.iterdir()) if path.is_dir())]
+    for picture in (path for folder in folders for path in sorted(folder.iterdir())):
+        file = _beside(picture)
+        if picture.suffix.lower() in PICTURES and file.is_file() and file.stat().st_size:
+            return BOX.match(file.read_bytes()[:LOOKED_AT]) is not None
+    return False
+
+
+def _lists(source: Path) -> dict[str, str]:
+    """By the name of a picture the part whose list, such as `train.txt`, holds it."""
+    named = dict[str, str]()
+    for file in sorted(source.glob("*.txt")):
+        if (part := part_named(file.stem)) and not any(file.with_suffix(ending).is_file() for ending in PICTURES):
+            named |= {Path(" ".join(line)).name: part for _, line in _lines(file)}
+    return named
 
 
 def _names(folder: Path) -> list[str]:
