@@ -124,7 +124,11 @@ def _predict(options: argparse.Namespace) -> None:
             print(f"{len(samples)} samples: {options.out}", file=sys.stderr)
         return
     run = load(options.run)
-    if options.out and not Path(options.out).suffix:
+    if options.counts:
+        predictions, findings = run.count_table(options.source)
+        write_table(predictions, options.out)
+        count = len(predictions)
+    elif options.out and not Path(options.out).suffix:
         files, findings = run.predict_files(options.source)
         count = write_files(files, options.out)
     else:
@@ -134,7 +138,7 @@ def _predict(options: argparse.Namespace) -> None:
     for finding in findings:
         print(printable(f"{finding.severity}: {finding.title}"), file=sys.stderr)
     if options.out and not options.quiet:
-        print(f"{count} predictions: {options.out}", file=sys.stderr)
+        print(f"{count} {'counts' if options.counts else 'predictions'}: {options.out}", file=sys.stderr)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -359,6 +363,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         type=int,
         help="instead of SOURCE: so many samples of a model that makes some up; pictures go into the folder --out",
+    )
+    predict.add_argument(
+        "--counts", action="store_true", help="how many things of each class are in each picture, with an interval"
     )
     predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples, or of the text")
     predict.add_argument("--prompt", metavar="TEXT", help="instead of SOURCE: a text that a language model writes on")

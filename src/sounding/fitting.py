@@ -340,7 +340,7 @@ def _processes(recipe: Recipe) -> Processes:
 def _facts(prepared: Prepared) -> dict[str, Any]:
     """What the bits of a run depend on besides its recipe."""
     facts = {} if prepared.beginning is None else prepared.beginning.facts()
-    return {**environment(prepared.table.fingerprint()), **facts}
+    return {**environment(prepared.table.fingerprint()), **facts, **prepared.task.facts()}
 
 
 def _prepared(

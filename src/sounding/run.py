@@ -208,8 +208,12 @@ class Run:
         Raises:
             UserError: if the model finds no things in pictures.
         """
-        predictions, _, task = self._predictions(self._read(source))
-        return pa.table(task.counted(predictions))
+        return self.count_table(source)[0]
+
+    def count_table(self, source: object) -> tuple[pa.Table, Sequence[Finding]]:
+        """The same, and what was odd about the pictures."""
+        predictions, findings, task = self._predictions(self._read(source))
+        return pa.table(task.counted(predictions)), findings
 
     def evaluate(self, source: object) -> Evaluation:
         """Metrics with intervals on labelled rows."""

@@ -12,6 +12,7 @@ import torch
 from drawn import shapes, table
 from PIL import Image as Pillow
 
+from sounding.cli import main
 from sounding.errors import DataError, RecipeError
 from sounding.fitting import check, fit
 from sounding.run import Run, load
@@ -90,9 +91,16 @@ def test_edges_are_those_of_larger_pictures(run: Run, drawn: tuple[np.ndarray, l
     assert mean["large"] == pytest.approx(3 * mean["small"], rel=0.15)
 
 
-def test_counts_come_with_intervals(run: Run, drawn: tuple[np.ndarray, list[Any]]) -> None:
+def test_counts_come_with_intervals(run: Run, drawn: tuple[np.ndarray, list[Any]], tmp_path: Path) -> None:
     pictures, boxes = drawn
     counted = run.count({"image": pictures[115:]}).to_pylist()
+    (tmp_path / "new").mkdir()
+    for number, picture in enumerate(pictures[115:]):
+        Pillow.fromarray(picture).save(tmp_path / "new" / f"{number:02d}.png")
+    assert main(["predict", str(run.path), str(tmp_path / "new"), "--counts", "--out", str(tmp_path / "c.csv")]) == 0
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    assert lines[0].replace('"', "") == "picture,label,count,low,high"
+    assert [float(line.split(",")[2]) for line in lines[1:]] == [one["count"] for one in counted]
     assert len(counted) == 2 * 20
     within = 0
     for row in counted:

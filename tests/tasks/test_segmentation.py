@@ -327,6 +327,17 @@ def test_a_classifier_gives_its_encoder(tmp_path: Path) -> None:
         squares(), {**SETTINGS, "network.name": "auto", "network.options": {}, "transfer.source": str(done.path)}
     )
     assert again.recipe.network == done.recipe.network
+    other = {**quick, "network.name": "convolutional"}
+    fit(classified, "more", settings=other, out=tmp_path / "other", say=None, progress=False)
+    said = (
+        r'is "convolutional", and none that gives maps has it as its encoder; give --from a run of "resnet" '
+        r"\(for encoder_decoder\)"
+    )
+    with pytest.raises(RecipeError, match=said):
+        prepare(
+            squares(),
+            {**SETTINGS, "network.name": "auto", "network.options": {}, "transfer.source": str(tmp_path / "other")},
+        )
     assert not torch.equal(again.network().state_dict()["head.weight"], done.network.state_dict()["head.weight"])
 
 

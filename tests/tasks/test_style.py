@@ -115,6 +115,34 @@ def test_a_network_learns_the_style_and_paints_any_size(pictures: Path, tmp_path
     assert load(tmp_path / "run").predict(pictures / "crops").shape == (120, 3, 32, 32)
 
 
+def test_a_run_that_was_moved_paints_and_measures_without_its_files(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The style goes along with the model; a backbone that is missing, or another by now, is named."""
+    settings = {"training.epochs": 1, "training.plan": "reference", "evaluation.bootstrap": 20}
+    labels = np.array(["a", "b"] * 30)
+    eyes = {"network.name": "convolutional", **settings}
+    colours = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
+    fit((colours, labels), settings=eyes, out=tmp_path / "eyes", say=None, progress=False)
+    Pillow.fromarray(FLOWER).save(tmp_path / "style.png")
+    asked = {"task": "style", "style.picture": str(tmp_path / "style.png"), "style.backbone": str(tmp_path / "eyes")}
+    fit(pictures / "crops", settings={**asked, **settings}, out=tmp_path / "run", say=None, progress=False)
+    before = load(tmp_path / "run").predict_table(pictures / "crops")[0]
+    shown = paint(pictures / "temple.png", tmp_path / "run").style
+    (tmp_path / "style.png").unlink()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert load(tmp_path / "moved").predict_table(pictures / "crops")[0].equals(before)
+    assert np.array_equal(paint(pictures / "temple.png", tmp_path / "moved").style, shown)
+    assert main(["fit", str(tmp_path / "moved" / "recipe.toml"), "--out", str(tmp_path / "again")]) == 2
+    assert "style.png" in capsys.readouterr().err
+    (tmp_path / "eyes").rename(tmp_path / "old")
+    with pytest.raises(RecipeError, match=r"eyes: the backbone of the style is not here; bring its folder back"):
+        load(tmp_path / "moved").predict_table(pictures / "crops")
+    fit((colours, labels), settings={**eyes, "seed": 1}, out=tmp_path / "eyes", say=None, progress=False)
+    with pytest.raises(RecipeError, match="another than this model was trained with"):
+        load(tmp_path / "moved").predict_table(pictures / "crops")
+
+
 def test_a_network_that_was_trained_here_compares(pictures: Path, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     grey = draw.integers(0, 256, (60, 16, 16), dtype=np.uint8)

@@ -126,7 +126,7 @@ class EarlierRun(Beginning):
         answers: what the task asks of a network.
 
         Raises:
-            RecipeError: if another network is asked for.
+            RecipeError: if another network is asked for, or none that the task asks for has it as its encoder.
         """
         old, composite = self.recipe.network, len(inputs_of(blocks)) > 1
         name, options = old.name, {**old.options, **asked.options}
@@ -136,7 +136,9 @@ class EarlierRun(Beginning):
         around = {
             other: family for other, family in NETWORKS.items() if family.answers in given and family.encoder == name
         }
-        if around and NETWORKS[name].answers not in given:
+        if name in NETWORKS and NETWORKS[name].answers not in given:
+            if not around:
+                raise self._is_no_encoder(name, given)
             name = next(iter(around))
             options = {key: value for key, value in options.items() if key in around[name].options}
         if asked.name not in ("auto", name):
@@ -145,6 +147,17 @@ class EarlierRun(Beginning):
                 "leave out --network, or --from",
             )
         return {"network.name": name, "network.options": options}
+
+    def _is_no_encoder(self, name: str, given: Sequence[str]) -> RecipeError:
+        """That it cannot be carried over, and which can."""
+        able = {family.encoder: other for other, family in NETWORKS.items() if family.answers in given}
+        able.pop("", None)
+        return RecipeError(
+            f'the network of {self.source} is "{name}", and none that gives {" or ".join(given)} has it as its encoder',
+            "give --from a run of " + " or ".join(f'"{encoder}" (for {other})' for encoder, other in able.items())
+            if able
+            else "leave out --from",
+        )
 
     def told(self) -> str:
         """Whose network it is."""

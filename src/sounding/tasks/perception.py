@@ -42,8 +42,18 @@ class Perception:
     Pictures are (B, C, H, W), float in [0, 1]. `told` says in words whose eyes these are.
     """
 
-    def __init__(self, features: RandomFeatures | LayerFeatures, *, channels: int, standardize: nn.Module, told: str):
+    def __init__(
+        self,
+        features: RandomFeatures | LayerFeatures,
+        *,
+        channels: int,
+        standardize: nn.Module,
+        told: str,
+        fingerprint: str = RANDOM,
+    ) -> None:
         self.features, self.channels, self.standardize, self.told = features, channels, standardize, told
+        self.fingerprint = fingerprint
+        """Of its weights; `random` for filters that follow from the seed."""
 
     @classmethod
     def of(cls, backbone: str, *, seed: int = 0) -> Perception:
@@ -62,6 +72,8 @@ class Perception:
 
     @classmethod
     def _of_run(cls, folder: str) -> Perception:
+        if not Path(folder).is_dir():
+            raise RecipeError("the backbone of the style is not here", "bring its folder back", file=folder)
         run = EarlierRun.open(TransferRecipe(source=folder))
         blocks = run.schema.blocks()
         if [block.form for block in blocks] != ["pictures"] or "head.weight" not in run.weights:
@@ -72,7 +84,13 @@ class Perception:
         network = build_network(blocks, len(run.weights["head.weight"]), NetworkRecipe(name=name, options=options))
         network.load_state_dict(dict(run.weights))
         told = f"{name} of {Path(folder).name}, trained on {blocks[0].width} x {blocks[0].height} pixels"
-        return cls(LayerFeatures(network), channels=blocks[0].channels, standardize=nn.Identity(), told=told)
+        return cls(
+            LayerFeatures(network),
+            channels=blocks[0].channels,
+            standardize=nn.Identity(),
+            told=told,
+            fingerprint=run.fingerprint,
+        )
 
     @classmethod
     def _of_encoder(cls, name: str) -> Perception:
@@ -85,7 +103,10 @@ class Perception:
         encoder.load_into(network, [block])
         eyes = _Called(network.get_submodule("pretrained"))
         standardize = network.get_submodule("standardize")
-        return cls(LayerFeatures(eyes), channels=3, standardize=standardize, told=f"the encoder {name}")
+        its = encoder.facts()["encoder"]
+        return cls(
+            LayerFeatures(eyes), channels=3, standardize=standardize, told=f"the encoder {name}", fingerprint=its
+        )
 
     def to(self, device: torch.device) -> Perception:
         """The same on another device."""

@@ -5,13 +5,18 @@ Source: Johnson et al. 2016, arXiv:1603.08155.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
+from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from sounding.data.schema import Schema
@@ -71,6 +76,7 @@ class Style(Task):
 
     def __init__(self, schema: Schema, recipe: Recipe) -> None:
         self.schema, self.settings, self.seed = schema, recipe.style, recipe.seed
+        self.brought: Mapping[str, str] = {}
 
     @classmethod
     def claims(cls, schema: Schema) -> str | None:
@@ -93,8 +99,20 @@ class Style(Task):
 
     @cached_property
     def perception(self) -> Perception:
-        """Whose features are compared; read when it is needed first: painting does without."""
-        return Perception.of(self.settings.backbone, seed=self.seed)
+        """Whose features are compared; read when it is needed first: painting does without.
+
+        Raises:
+            RecipeError: if it is not here, or not the one that the model was trained with.
+        """
+        eyes = Perception.of(self.settings.backbone, seed=self.seed)
+        if self.brought.get("backbone", eyes.fingerprint) != eyes.fingerprint:
+            raise RecipeError(
+                f"the backbone is another than this model was trained with ({self.brought['backbone'][:12]} then, "
+                f"{eyes.fingerprint[:12]} now)",
+                "bring the old one back: distances by others mean something else",
+                file=self.settings.backbone,
+            )
+        return eyes
 
     @cached_property
     def wanted(self) -> list[Tensor]:
@@ -103,9 +121,30 @@ class Style(Task):
 
     @cached_property
     def style(self) -> Tensor:
-        """The picture whose style is wanted, (1, 3, H, W), as large as the pictures that are painted."""
+        """The picture whose style is wanted, (1, 3, H, W), as large as the pictures that are painted.
+
+        A model brings it along, so that it does not ask for the file.
+        """
+        if self.brought:
+            return torch.from_numpy(_from_text(self.brought["picture"]))[None].float() / 255
         block = self.schema.blocks()[0]
         return read_colours(self.settings.picture, max(block.height, block.width))
+
+    def facts(self) -> dict[str, str]:
+        """The picture whose style is wanted, and the backbone."""
+        style = hashlib.sha256(self.style.numpy().tobytes()).hexdigest()
+        return {"style": style, "backbone": self.perception.fingerprint}
+
+    def learned(self) -> dict[str, Any]:
+        """The picture, and which backbone it was."""
+        pixels = (self.style[0] * 255).round().to(torch.uint8).numpy()
+        return {"picture": _to_text(pixels), "backbone": self.perception.fingerprint}
+
+    def with_learned(self, learned: Mapping[str, Any]) -> Self:
+        """The inverse."""
+        task = copy(self)
+        task.brought = dict(learned)
+        return task
 
     def distances(self, pictures: Tensor, originals: Tensor) -> Distances:
         """How far pictures (B, C, H, W) in [0, 1] are from what they were, and from the style."""
@@ -209,6 +248,19 @@ class Style(Task):
             painting = network(seen.to(device)).float().cpu().clamp(0.0, 1.0).expand(1, 3, -1, -1)
         whole = [(one[0] * 255).round().to(torch.uint8).numpy() for one in (picture, self.style, painting)]
         return Painted(whole[0], whole[1], whole[2], [], "")
+
+
+def _to_text(pixels: np.ndarray) -> str:
+    """(3, H, W) uint8 as a PNG in base64."""
+    sink = io.BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(sink, format="PNG")
+    return base64.b64encode(sink.getvalue()).decode()
+
+
+def _from_text(text: str) -> np.ndarray:
+    """The inverse."""
+    with Pillow.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
+        return np.array(picture.convert("RGB")).transpose(2, 0, 1)
 
 
 def _unit(pictures: Tensor) -> Tensor:

@@ -149,6 +149,10 @@ class Task(ABC):
         """The inverse of `learned`."""
         return self
 
+    def facts(self) -> Mapping[str, str]:
+        """What the bits of a run depend on besides recipe, data and machine: mostly nothing."""
+        return {}
+
     def unjudged(self, predictions: Predictions) -> str:
         """Why nothing can be compared with simple models, and what there is to say instead; mostly nothing."""
         return ""
