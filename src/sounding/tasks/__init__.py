@@ -5,7 +5,7 @@ from __future__ import annotations
 from sounding.data.schema import Schema
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.tasks.anomaly import Anomaly
-from sounding.tasks.build import arrange, build_network, choose_network, measure_on
+from sounding.tasks.build import arrange, build_network, choose_network, lengths_of, measure_on
 from sounding.tasks.classification import Classification
 from sounding.tasks.compression import Compressed, Compression
 from sounding.tasks.detection import Detection
@@ -51,6 +51,7 @@ __all__ = [
     "build_network",
     "choose_network",
     "choose_task",
+    "lengths_of",
     "measure_on",
 ]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sounding.errors import DataError, RecipeError, nearest
-from sounding.kinds import Block
+from sounding.kinds import SILENCE, Block
 from sounding.networks import NETWORKS, PRETRAINED, Autoencoder, CompositeNetwork, Family, LogMel, Standardize
 from sounding.recipe import NetworkRecipe, is_pretrained
 
@@ -188,6 +188,24 @@ def arrange(blocks: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
             tables += names
     ordered += [blocks[name] for name in sorted(blocks) if name not in tables]
     return tuple(_tensor(array) for array in ordered)
+
+
+def lengths_of(blocks: Sequence[Block], inputs: Sequence[Tensor]) -> Tensor | None:
+    """(N,) how long the recording, or else the series that varies, in each row is; none where there are none.
+
+    Series are few as often as not: their lengths are told apart by half an octave, so that batches still differ from
+    epoch to epoch.
+
+    inputs: as `arrange` gives them.
+    """
+    at = 0
+    for form, own in inputs_of(blocks).values():
+        if form == "sound":
+            return (inputs[at] != SILENCE).sum(1)
+        if form == "series" and own[0].varying:
+            return (2 * inputs[at][:, -1].sum(1).clamp(min=1).log2()).long()
+        at += TENSORS.get(form, 1)
+    return None
 
 
 class Standardized(nn.Module):

@@ -31,7 +31,17 @@ from sounding.networks import centre_on
 from sounding.networks.initialization import initialize_from_data
 from sounding.randomness import draw_seed
 from sounding.recipe import Recipe, before_reading, complete, is_pretrained
-from sounding.tasks import TASKS, Task, arrange, asks_for_target, build_network, choose_network, choose_task, measure_on
+from sounding.tasks import (
+    TASKS,
+    Task,
+    arrange,
+    asks_for_target,
+    build_network,
+    choose_network,
+    choose_task,
+    lengths_of,
+    measure_on,
+)
 from sounding.tasks.beginning import Beginning
 from sounding.tasks.carrying import EarlierRun
 from sounding.tasks.drawing import evenly
@@ -130,6 +140,8 @@ class Prepared:
         goals = self.task.goals(self.target[rows], inputs)
         inputs = self.task.taught(inputs, goals)
         lengths = self.task.lengths(inputs, goals)
+        if lengths is None and not self.task.from_source.ordered:
+            lengths = lengths_of(self.blocks, inputs)
         return self.task.batches(
             inputs,
             goals,

@@ -17,7 +17,7 @@ from sounding.data.split import Split
 from sounding.data.table import Table
 from sounding.errors import RecipeError, UserError
 from sounding.finding import Finding
-from sounding.kinds import SILENCE, Block, Encoded
+from sounding.kinds import Block, Encoded
 from sounding.recipe import Recipe, TrainingRecipe
 from sounding.tasks import metrics as measures
 from sounding.tasks.examples import Examples
@@ -201,14 +201,16 @@ class Task(ABC):
         return inputs
 
     def lengths(self, inputs: tuple[Tensor, ...], goals: Tensor) -> Tensor | None:
-        """(N,) how long each row is, where those of about one length are to share a batch; mostly recordings alone."""
-        sound = [tensor for tensor in inputs if tensor.dtype == torch.int16]
-        return (sound[0] != SILENCE).sum(1) if sound else None
+        """(N,) how long each row is, where those of about one length are to share a batch; none for the usual.
+
+        The usual is the length of its recording, or of its series where these differ: see `build.lengths_of`.
+        """
+        return None
 
     def trim(self, batch: Batch) -> Batch:
         """A batch without what is padding at the end of each of its rows, or with what is looked up for them.
 
-        Only where there are `lengths`, or examples are `ordered`.
+        Only where rows have lengths, or examples are `ordered`.
         """
         return batch
 
