@@ -261,10 +261,11 @@ def test_data_that_cannot_be_forecast() -> None:
     table = shops(1).append_column("note", pa.array([f"it was a day like no other, number {n}" for n in range(80)]))
     with pytest.raises(DataError, match='"note" is text'):
         prepared(table)
-    gaps = shops(1)
-    lacking = pa.array([None if n == 3 else v for n, v in enumerate(gaps["sold"].to_pylist())])
-    with pytest.raises(DataError, match="1 of 80 rows has no target"):
-        prepared(gaps.set_column(2, "sold", lacking))
+    late = pa.array(
+        [None if t < 60 else v for t, v in zip(*(shops(1)[n].to_pylist() for n in ("t", "sold")), strict=True)]
+    )
+    with pytest.raises(DataError, match=r"there is no value in the .* training rows"):
+        prepared(shops(1).set_column(2, "sold", late))
 
 
 def test_gaps_in_time_are_told() -> None:

@@ -61,7 +61,8 @@ def gather(
     task, recipe, split = prepared.task, prepared.recipe, prepared.split
     truth = {part: prepared.target[split.parts[part]] for part in predictions}
     test, samples = predictions["test"], recipe.evaluation.bootstrap
-    labels = prepared.schema.encode_targets(prepared.table.filter(np.isin(np.arange(len(prepared.table)), split.test)))
+    rows = prepared.table.filter(np.isin(np.arange(len(prepared.table)), split.test))
+    labels = {} if task.from_source.ordered else prepared.schema.encode_targets(rows)
     results = {
         "run": str(run),
         "task": recipe.task,

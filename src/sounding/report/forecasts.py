@@ -75,7 +75,7 @@ def forecast_chart(one: Mapping[str, Any]) -> Markup:
     known: list[tuple[float, Any]] = list(enumerate([*past, *future], start=1 - len(past)))
     parts.append(element("path", d=_line(known, x, y), class_="line plain"))
     parts.append(element("path", d=_line(list(enumerate(mean, start=1)), x, y), class_="line"))
-    inside = sum(a <= b <= c for a, b, c in zip(low, future, high, strict=False))
+    inside = sum(words.is_number(b) and a <= b <= c for a, b, c in zip(low, future, high, strict=False))
     told = f"{len(mean)} steps ahead" + (f"; {inside} of them came within the interval." if low else ".")
     return svg(f"Forecast of {one.get('target') or 'a series'}", told, WIDTH, HEIGHT, *parts)
 

@@ -48,19 +48,21 @@ def drawn(
                     "series": ordered.names[ordered.series[ordered.places[truth[row]]]],
                     "target": names[target],
                     "from": str(times[at]).replace("T", " ") if ordered.unit else f"{times[at]:g}",
-                    "past": [None if np.isnan(one) else float(one) for one in past[at, target]],
-                    "future": windows.future(truth[[row]])[0, target],
+                    "past": _plain(past[at, target]),
+                    "future": _plain(windows.future(truth[[row]])[0, target]),
                     "mean": values[:, 0],
                     "low": values[:, 1] if several else [],
                     "high": values[:, -1] if several else [],
                 }
             )
     future = windows.future(truth)
-    away = np.abs(predictions.values[..., 0] - future) / deviation[:, None]
-    steps: dict[str, Any] = {"error": away.mean((0, 1))}
+    there = np.isfinite(future)
+    count = np.maximum(there.sum((0, 1)), 1)
+    away = np.where(there, np.abs(predictions.values[..., 0] - future), 0.0) / deviation[:, None]
+    steps: dict[str, Any] = {"error": away.sum((0, 1)) / count}
     if several:
         inside = (future >= predictions.values[..., 1]) & (future <= predictions.values[..., -1])
-        steps["coverage"] = inside.mean((0, 1))
+        steps["coverage"] = inside.sum((0, 1)) / count
     return {
         "shown": shown,
         "by_step": steps,
@@ -68,3 +70,7 @@ def drawn(
         "targets": len(names),
         "windows": len(truth),
     }
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(one) else float(one) for one in values]

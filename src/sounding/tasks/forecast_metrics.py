@@ -16,7 +16,7 @@ BLOCKS = 8
 """Blocks that all times of the test rows are cut into at least, to resample them."""
 
 Cells = Mapping[str, np.ndarray]
-"""By name (N, horizon): for each window and step the mean over targets; NaN where it is undefined."""
+"""By name (N, horizon): for each window and step the mean over known targets; NaN where it is undefined."""
 
 
 def seasonal_scale(values: np.ndarray, season: int) -> np.ndarray:
@@ -41,27 +41,34 @@ def by_cell(
     """What the metrics are means of; see `Cells`.
 
     values:    (N, targets, horizon, 1 + quantiles): the mean, then each quantile.
-    truth:     (N, targets, horizon).
+    truth:     (N, targets, horizon); NaN where it is not known.
     scale:     (N, targets) of MASE; targets without one are left out there.
     deviation: (targets,), by which targets are standardised.
     """
+    there = np.isfinite(truth)
+    truth = np.where(there, truth, values[..., 0])
     away = values[..., 0] - truth
     size, both = np.abs(away), np.abs(values[..., 0]) + np.abs(truth)
-    known = np.isfinite(scale)
-    scaled = (size / np.where(known, scale, 1.0)[..., None] * known[..., None]).sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mase = scaled / known.sum(1, keepdims=True)
+    known = np.isfinite(scale)[..., None] & there
+    scaled = size / np.where(np.isfinite(scale), scale, 1.0)[..., None]
+    relative = np.divide(size, both, out=np.zeros_like(size), where=both > 0)
     found = {
-        "mase": mase,
-        "mae": size.mean(1),
-        "squares": np.square(away).mean(1),
-        "smape": 200 * np.divide(size, both, out=np.zeros_like(size), where=both > 0).mean(1),
-        "standardised_mse": np.square(away / deviation[:, None]).mean(1),
-        "standardised_mae": (size / deviation[:, None]).mean(1),
+        "mase": _over_targets(scaled, known),
+        "mae": _over_targets(size, there),
+        "squares": _over_targets(np.square(away), there),
+        "smape": 200 * _over_targets(relative, there),
+        "standardised_mse": _over_targets(np.square(away / deviation[:, None]), there),
+        "standardised_mae": _over_targets(size / deviation[:, None], there),
     }
     if len(quantiles) > 1:
-        found["coverage"] = ((truth >= values[..., 1]) & (truth <= values[..., -1])).mean(1)
+        found["coverage"] = _over_targets((truth >= values[..., 1]) & (truth <= values[..., -1]), there)
     return found
+
+
+def _over_targets(cells: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """(N, horizon): the mean of (N, targets, horizon) over the targets that are there; NaN without one."""
+    count = there.sum(1)
+    return np.asarray(np.where(count > 0, (cells * there).sum(1) / np.maximum(count, 1), np.nan))
 
 
 def measured(cells: Cells, weight: np.ndarray | None = None, names: Collection[str] = ()) -> dict[str, Any]:
@@ -110,7 +117,7 @@ def middle_of(quantiles: np.ndarray) -> np.ndarray:
 def widening(quantiles: np.ndarray, truth: np.ndarray, share: float) -> float:
     """By which factor intervals around their middle have to grow to hold this share of what came.
 
-    quantiles: (..., Q), rising; truth: (...).
+    quantiles: (..., Q), rising; truth: (...), NaN where it is not known.
 
     >>> low_and_high = np.tile([-1.0, 1.0], (100, 1))
     >>> round(widening(low_and_high, np.linspace(-3, 3, 100), 0.5), 1)

@@ -12,7 +12,8 @@ from sounding.data.schema import Schema
 from sounding.data.split import PARTS, Split
 from sounding.data.table import Table
 from sounding.errors import DataError, RecipeError, nearest
-from sounding.kinds import recognise
+from sounding.finding import Finding
+from sounding.kinds import Kind, Number, recognise
 from sounding.recipe import ForecastingRecipe, Recipe
 from sounding.tasks.examples import Examples
 
@@ -91,6 +92,24 @@ class RowsInTime(Examples):
             "forecasting.stride": stride,
         }
         return Split(*rows), follows, [*notes, *lines]
+
+    def arranged(
+        self, table: Table, schema: Schema, rows: np.ndarray, asked: Recipe
+    ) -> tuple[Schema, dict[str, Kind], list[Finding]]:
+        """The targets, fitted on those training rows that have a value.
+
+        Raises:
+            DataError: for a target without a value in the training rows, or that is the same in all.
+        """
+        known: dict[str, Kind] = {}
+        for field in schema.targets:
+            column = field.column(table)
+            there = rows[column.present[rows]]
+            if not len(there):
+                raise column.error(f"there is no value in the {len(rows)} training rows", "leave this column out")
+            if field.kind == Number.name:
+                known[field.name], _ = Number.fit_target(column.take(there), np.arange(len(there)), asked.data)
+        return schema, known, []
 
 
 def refuse(rules: ForecastingRecipe, inputs: Sequence[str]) -> None:

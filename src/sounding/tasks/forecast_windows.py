@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
@@ -14,12 +14,15 @@ from sounding.data.ordered import Ordered, in_order
 from sounding.data.schema import Schema
 from sounding.data.table import Table
 from sounding.errors import DataError
+from sounding.finding import Finding
 from sounding.kinds import Encoded, Number
 from sounding.kinds.number import parse
 from sounding.recipe import Recipe
 
 MOST_CODES = 64
 """Of a column of categories that can be a covariate; each code is a channel."""
+MANY_GAPS = 0.05
+"""A larger share of missing values is to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +34,37 @@ class Windows:
 
     ordered: Ordered
     values: np.ndarray
-    """(N, targets) float64 by place, in the user's units; NaN where a future row has none."""
+    """(N, targets) float64 by place, in the user's units; NaN where there is none."""
+    carried: np.ndarray
+    """The same, with the last known value of the series where there is none; before it the training mean."""
+    wanted: np.ndarray
+    """(targets, N) float32, `values` standardised."""
     channels: np.ndarray
-    """(targets + covariates, N) float32 by place, standardised; covariates that are known in the future come last."""
+    """(targets + covariates, N) float32 by place, standardised: targets as they are carried; covariates that are known
+    in the future come last."""
     known: int
     """How many of the last channels are known in the future."""
     history: int
     horizon: int
     ends: np.ndarray
     """(S,) behind the last place of each series with targets; rows after it hold only what is known in the future."""
-    _moved: dict[torch.device, tuple[Tensor, Tensor]] = dataclass_field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    """About values that are missing between others."""
+    _moved: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = dataclass_field(default_factory=dict)
 
     def complete(self) -> np.ndarray:
-        """(N,) bool by place: rows with a whole history up to them and a whole future after them."""
+        """(N,) bool by place: rows with a whole history up to them and a whole future after them.
+
+        In both is a known value at least.
+        """
         place, series = np.arange(len(self.ordered.rows)), self.ordered.series
         starts, ends = self.ordered.starts[series], self.ends[series]
-        return np.asarray((place - starts + 1 >= self.history) & (place + self.horizon < ends))
+        whole = (place - starts + 1 >= self.history) & (place + self.horizon < ends)
+        known = np.concatenate([[0], np.cumsum(np.isfinite(self.values).any(1))])
+        here, last = place + 1, len(place)
+        seen = known[here] - known[np.maximum(here - self.history, 0)]
+        to_come = known[np.minimum(here + self.horizon, last)] - known[here]
+        return np.asarray(whole & (seen > 0) & (to_come > 0))
 
     def spaced(self, places: np.ndarray, stride: int) -> np.ndarray:
         """Of rising places the first of each series, and those that are a multiple of the stride after it."""
@@ -71,7 +89,7 @@ class Windows:
         return np.asarray(self.values[self.future_places(rows)].transpose(0, 2, 1))
 
     def past(self, rows: np.ndarray, steps: int) -> np.ndarray:
-        """(n, targets, steps) float64: the last steps up to some rows; NaN before a series begins."""
+        """(n, targets, steps) float64: the last steps up to some rows; NaN for gaps, and before a series begins."""
         places = self.ordered.places[rows][:, None] + np.arange(1 - steps, 1)
         begins = self.ordered.starts[self.ordered.series[self.ordered.places[rows]]]
         values = self.values[np.maximum(places, 0)]
@@ -83,7 +101,7 @@ class Windows:
 
         Channels that are known in the future are those of `horizon` steps later.
         """
-        channels, places = self._on(rows.device)
+        channels, _, places = self._on(rows.device)
         at = places[rows][:, None] + torch.arange(1 - self.history, 1, device=rows.device)  # (B, history)
         seen = channels[: len(channels) - self.known][:, at]
         if not self.known:
@@ -92,26 +110,22 @@ class Windows:
         ahead = channels[len(channels) - self.known :][:, (at + self.horizon).clamp(max=last)]
         return torch.cat([seen, ahead]).transpose(0, 1).contiguous()
 
-    def goals(self, rows: Tensor, targets: int) -> Tensor:
-        """(B, targets, horizon) float32, standardised: what comes after some rows."""
-        channels, places = self._on(rows.device)
+    def goals(self, rows: Tensor) -> Tensor:
+        """(B, targets, horizon) float32, standardised: what comes after some rows; NaN where that is not known."""
+        _, wanted, places = self._on(rows.device)
         at = places[rows][:, None] + torch.arange(1, self.horizon + 1, device=rows.device)
-        return channels[:targets][:, at].transpose(0, 1).contiguous()
+        return wanted[:, at].transpose(0, 1).contiguous()
 
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Channels and places where the rows are."""
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Channels, what is wanted, and places where the rows are."""
         if device not in self._moved:
-            both = torch.from_numpy(self.channels), torch.from_numpy(self.ordered.places)
-            self._moved[device] = both[0].to(device), both[1].to(device)
+            channels, wanted, places = map(torch.from_numpy, (self.channels, self.wanted, self.ordered.places))
+            self._moved[device] = channels.to(device), wanted.to(device), places.to(device)
         return self._moved[device]
 
 
 def read_windows(table: Table, schema: Schema, encoded: Encoded, recipe: Recipe) -> Windows:
-    """The values of a table in order, and its covariates.
-
-    Raises:
-        DataError: for a value that is missing between others.
-    """
+    """The values of a table in order, and its covariates."""
     rules, ordered = recipe.forecasting, in_order(table, recipe.data)
     columns = [field.column(table) for field in schema.targets]
     numbers = [field.fitted for field in schema.targets if isinstance(field.fitted, Number)]
@@ -122,18 +136,53 @@ def read_windows(table: Table, schema: Schema, encoded: Encoded, recipe: Recipe)
     begins = ordered.starts[:-1]
     ends = np.maximum(np.maximum.reduceat(np.where(there.any(1), place, -1), begins) + 1, begins)
     lacking = ~there & (place < ends[ordered.series])[:, None]
-    if lacking.any():
-        at, column = np.argwhere(lacking)[0]
-        raise columns[column].error(
-            f"{int(lacking.sum())} values are missing between others, here the first",
-            "fill them: a forecast needs to know what was",
-            row=int(ordered.rows[at]),
-        )
-    covariates, known = _channels(schema, encoded, ordered.rows, rules.known)
     mean, deviation = (np.array([getattr(number, key) for number in numbers]) for key in ("mean", "std"))
-    standardised = np.nan_to_num((stacked - mean) / deviation).T
-    channels = np.ascontiguousarray(np.concatenate([standardised, covariates]), dtype=np.float32)
-    return Windows(ordered, stacked, channels, known, rules.history, rules.horizon, ends)
+    carried = _carried(stacked, ordered.starts[ordered.series], mean)
+    covariates, known = _channels(schema, encoded, ordered.rows, rules.known)
+    standardised, wanted = (((values - mean) / deviation).T for values in (carried, stacked))
+    return Windows(
+        ordered,
+        stacked,
+        carried,
+        np.ascontiguousarray(wanted, dtype=np.float32),
+        np.ascontiguousarray(np.concatenate([standardised, covariates]), dtype=np.float32),
+        known,
+        rules.history,
+        rules.horizon,
+        ends,
+        tuple(_gaps(table, ordered, [column.name for column in columns], lacking)),
+    )
+
+
+def _carried(values: np.ndarray, begins: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(N, targets): values, with the last known one of the series where there is none, and the mean before it.
+
+    begins: (N,) where the series of each place begins.
+
+    >>> _carried(np.array([[np.nan], [3.0], [np.nan], [np.nan]]), np.array([0, 0, 0, 3]), np.array([7.0])).T
+    array([[7., 3., 3., 7.]])
+    """
+    place = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(np.isfinite(values), place, -1), axis=0)
+    found = np.take_along_axis(values, np.maximum(last, 0), 0)
+    return np.where(last >= begins[:, None], found, mean)
+
+
+def _gaps(table: Table, ordered: Ordered, names: Sequence[str], lacking: np.ndarray) -> Iterator[Finding]:
+    """That targets are missing between others: (N, targets) bool by place."""
+    for name, missing in zip(names, lacking.T, strict=True):
+        if not missing.any():
+            continue
+        row = int(ordered.rows[missing].min())
+        file, line = table.where(row)
+        count, share = int(missing.sum()), missing.mean()
+        yield Finding(
+            rule="gaps-in-target",
+            severity="warning" if share > MANY_GAPS else "info",
+            title=f'"{name}": {count:,} of {len(missing):,} values are missing between others: the network sees '
+            "the last known one there, and no gap is learned from, or measured on",
+            evidence={"column": name, "values": count, "row": row, "file": file, "line": line},
+        )
 
 
 def _channels(schema: Schema, encoded: Encoded, order: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, int]:

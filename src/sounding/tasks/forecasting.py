@@ -108,15 +108,15 @@ class Forecasting(Task):
         """This task with the values of a table in order.
 
         Raises:
-            DataError: for a value that is missing between others, or a covariate that is not known as far as needed.
+            DataError: for a covariate that is not known as far as needed.
         """
         task = copy(self)
         task.windows = read_windows(table, self.schema, encoded, self.recipe)
         return task
 
     def noticed(self) -> Sequence[Finding]:
-        """Gaps in time."""
-        return self.windows.ordered.findings
+        """Gaps in time, and values that are missing."""
+        return (*self.windows.ordered.findings, *self.windows.findings)
 
     def usable(self, split: Split) -> Split:
         """Rows whose history is whole and whose future lies within one part.
@@ -199,7 +199,7 @@ class Forecasting(Task):
     def trim(self, batch: Batch) -> Batch:
         """Windows instead of the numbers of their rows."""
         (rows,) = batch.inputs
-        goals = self.windows.goals(rows, len(self.mean))
+        goals = self.windows.goals(rows)
         return batch._replace(inputs=(self.windows.inputs(rows),), target=goals)
 
     def asked(self) -> np.ndarray:
@@ -243,15 +243,19 @@ class Forecasting(Task):
         """The squared error of the mean, and the pinball losses of the quantiles, in standardised units.
 
         outputs: (B, targets, horizon, 1 + quantiles).
-        target:  (B, targets, horizon).
+        target:  (B, targets, horizon); what is NaN does not count.
         Source:  Koenker and Bassett 1978 for the loss of quantiles.
         """
-        losses = (outputs[..., 0] - target).square().mean((1, 2))
+        there = target.isfinite()
+        target = torch.where(there, target, 0.0)
+        share = there.to(outputs.dtype).mean((1, 2)).clamp(min=torch.finfo(outputs.dtype).tiny)
+        losses = ((outputs[..., 0] - target).square() * there).mean((1, 2))
         if self.rules.quantiles:
             levels = outputs.new_tensor(self.rules.quantiles)
             under = target[..., None] - outputs[..., 1:]
-            losses = losses + torch.maximum(levels * under, (levels - 1) * under).mean((1, 2, 3))
-        return weighted_mean(losses, weight)
+            pinball = torch.maximum(levels * under, (levels - 1) * under) * there[..., None]
+            losses = losses + pinball.mean((1, 2, 3))
+        return weighted_mean(losses / share, weight)
 
     def decode(self, outputs: Tensor) -> Predictions:
         """In the user's units; quantiles that cross are put in order (Chernozhukov et al. 2010)."""
@@ -297,7 +301,7 @@ class Forecasting(Task):
 
     def validation_metrics(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
         """Errors on standardised data."""
-        away = outputs[..., 0].double() - target.double()
+        away = (outputs[..., 0].double() - target.double())[target.isfinite()]
         return {"standardised_mse": float(away.square().mean()), "standardised_mae": float(away.abs().mean())}
 
     def resampled(

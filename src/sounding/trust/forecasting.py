@@ -15,6 +15,7 @@ import numpy as np
 
 from sounding.tasks import Forecasting
 from sounding.tasks.drawing import evenly
+from sounding.tasks.forecast_windows import Windows
 from sounding.trust.problem import Model, Problem
 
 MOST_RESIDUALS = 500
@@ -28,6 +29,9 @@ LEVELS, TRENDS, SEASONS, DAMPING = (
     (0.9, 1.0),
 )
 """Smoothing parameters that are tried; the squared errors one step ahead on the training rows choose."""
+
+SEASONS_BACK = 4
+"""Seasons that are looked back for one without a gap."""
 
 Says = Callable[[np.ndarray], np.ndarray]
 """Forecasts (n, targets, horizon) for n rows."""
@@ -65,17 +69,31 @@ def with_intervals(problem: Problem, says: Says) -> np.ndarray:
 def naive(problem: Problem) -> tuple[np.ndarray, str]:
     """The last value, again and again."""
     windows = cast("Forecasting", problem.task).windows
-    return with_intervals(problem, lambda rows: np.repeat(windows.past(rows, 1), windows.horizon, axis=2)), ""
+    return with_intervals(problem, lambda rows: np.repeat(_last(windows, rows), windows.horizon, axis=2)), ""
+
+
+def _last(windows: Windows, rows: np.ndarray) -> np.ndarray:
+    """(n, targets, 1): the last known values."""
+    return np.asarray(windows.carried[windows.ordered.places[rows]][..., None])
 
 
 def seasonal_naive(problem: Problem) -> tuple[np.ndarray, str] | None:
-    """What was a season before."""
+    """What was a season before; where that is missing, one more season before, and in the end the last value."""
     task = cast("Forecasting", problem.task)
     season, windows = task.rules.season, task.windows
     if season < 2:
         return None
     steps = np.arange(windows.horizon) % season
-    return with_intervals(problem, lambda rows: windows.past(rows, season)[..., steps]), f"a season of {season}"
+
+    def says(rows: np.ndarray) -> np.ndarray:
+        found = windows.past(rows, season)
+        for back in range(2, SEASONS_BACK + 1):
+            if not np.isnan(found).any():
+                break
+            found = np.where(np.isnan(found), windows.past(rows, back * season)[..., :season], found)
+        return np.where(np.isnan(found), _last(windows, rows), found)[..., steps]
+
+    return with_intervals(problem, says), f"a season of {season}"
 
 
 def exponential_smoothing(problem: Problem) -> tuple[np.ndarray, str] | None:
@@ -140,7 +158,7 @@ def smoothed(values: np.ndarray, trained: int, season: int) -> tuple[States, np.
     """
     targets = values.shape[1]
     season = season if season > 1 and trained >= 2 * season else 1
-    positive = (values > 0).all(0)
+    positive = ((values > 0) | np.isnan(values)).all(0)
     grid = np.array(list(product(LEVELS, TRENDS, SEASONS if season > 1 else (0.0,), DAMPING))).T  # (4, G)
     best = np.full(targets, np.inf)
     chosen, logarithmic = np.repeat(grid[:, :1], targets, 1), np.zeros(targets, dtype=bool)
@@ -151,7 +169,7 @@ def smoothed(values: np.ndarray, trained: int, season: int) -> tuple[States, np.
         seen = np.log(values[:trained, which]) if tried else values[:trained, which]
         said = run(seen, season, grid[:, :, None])  # (n, G, K)
         errors = values[:trained, which][:, None] - (np.exp(np.minimum(said, 700.0)) if tried else said)
-        squares = np.square(errors[season if season > 1 else 2 :]).mean(0)
+        squares = _mean(np.square(errors[season if season > 1 else 2 :]))
         least = squares.argmin(0)
         better = squares[least, np.arange(len(least))] < best[which]
         at = np.flatnonzero(which)[better]
@@ -167,6 +185,15 @@ def run(values: np.ndarray, season: int, parameters: np.ndarray) -> np.ndarray:
     return _pass(values, season, parameters)[0]
 
 
+def _mean(values: np.ndarray, without: np.ndarray | float = np.inf) -> np.ndarray:
+    """The mean of the first axis over what is there; and where nothing is, something else."""
+    there = np.isfinite(values)
+    if there.all() and len(values):
+        return np.asarray(values.mean(0))
+    count = there.sum(0)
+    return np.where(count > 0, np.where(there, values, 0.0).sum(0) / np.maximum(count, 1), without)
+
+
 def states_of(values: np.ndarray, season: int, parameters: np.ndarray) -> States:
     """The states after each point; parameters: (4, K)."""
     _, level, trend, seasons = _pass(values, season, parameters)
@@ -180,18 +207,23 @@ def _pass(
     alpha, beta, gamma, phi = parameters
     shape = np.broadcast_shapes(alpha.shape, values[:1].shape[1:])
     count, seasonal = len(values), season > 1
-    first = values[: season if seasonal else 1].mean(0)
+    first = _mean(values[: season if seasonal else 1], _mean(values))
     second = values[season : 2 * season] if seasonal else values[1:2]
     level = np.broadcast_to(first, shape)
-    trend = np.broadcast_to((second.mean(0) - first) / season if len(second) else 0.0 * first, shape)
+    trend = np.broadcast_to((_mean(second, first) - first) / season if len(second) else 0.0 * first, shape)
     said, levels, trends = np.empty((count, *shape)), np.empty((count, *shape)), np.empty((count, *shape))
     seasons = np.zeros((season + count if seasonal else count, *shape))
     if seasonal:
-        seasons[:season] = (values[:season] - first).reshape(season, *(1,) * (len(shape) - 1), values.shape[1])
+        seasons[:season] = np.nan_to_num(values[:season] - first).reshape(
+            season, *(1,) * (len(shape) - 1), values.shape[1]
+        )
+    gaps = np.isnan(values).any(1)
     for at, value in enumerate(values):
         swing = seasons[at] if seasonal else 0.0
         before = level + phi * trend
         said[at] = before + swing
+        if gaps[at]:  # what is missing teaches nothing: as if it had been as it was said
+            value = np.where(np.isnan(value), said[at], value)
         after = alpha * (value - swing) + (1 - alpha) * before
         trend = beta * (after - level) + (1 - beta) * phi * trend
         level = after
