@@ -163,7 +163,7 @@ def families() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
         "sound_convolution": {"bands": 8, "stem_size": 4, "hidden_sizes": [4, 8]},
         "sound_recurrent": {"bands": 8, "stem_size": 4, "convolution_sizes": [4, 8], "hidden_sizes": [8]},
     }
-    asked_otherwise = ("samples", "forecasts", "next_token", "next_codes", "scores", "frames")
+    asked_otherwise = ("samples", "forecasts", "next_token", "next_codes", "scores", "next_items", "frames")
     found = {}
     for name, family in NETWORKS.items():
         if name in ("resnet34", "resnet50") or family.answers in asked_otherwise:  # those have the code of resnet18

@@ -41,6 +41,10 @@ DEFAULTS = {
         "matrix_factorization",
         "factors of users and items, by several members where ratings are predicted",
     ),
+    ("next_items", "interactions"): (
+        "history_transformer",
+        "a transformer that reads what a user met, in order of time",
+    ),
     ("next_token", "tokens"): ("language_recurrent", "an LSTM, which measured best in a given time"),
     ("detections", "pictures"): ("detector", "residual stages, and a pyramid of maps that say what is where"),
     ("maps", "pictures"): (
