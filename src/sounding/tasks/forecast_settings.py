@@ -106,7 +106,7 @@ class RowsInTime(Examples):
             column = field.column(table)
             there = rows[column.present[rows]]
             if not len(there):
-                raise column.error(f"there is no value in the training rows", "leave this column out")
+                raise column.error("there is no value in the training rows", "leave this column out")
             if field.kind == Number.name:
                 known[field.name], _ = Number.fit_target(column.take(there), np.arange(len(there)), asked.data)
         return schema, known, []
