@@ -168,12 +168,14 @@ class Laboratory:
         batches: int = 0,
         fresh: bool = False,
         enough: float = 0.0,
+        redrawn: bool = False,
     ) -> list[float]:
         """Train a copy on recorded batches in turns; the loss before each step.
 
         enough:  the part of the first loss below which it stops.
         batches: how many of the latest batches; 0 takes all.
         fresh:   begin where training began, at the highest rate so far, instead of where it is.
+        redrawn: other random draws in each step in place of the recorded ones, which a copy may come to know by heart.
         """
         began = time.thread_time()
         tapes = self.tapes[-batches:]
@@ -184,7 +186,8 @@ class Laboratory:
             if remedy is not None:
                 remedy(twin)
             for step in range(steps):
-                losses.append(twin.step(tapes[step % len(tapes)]))
+                tape = tapes[step % len(tapes)]
+                losses.append(twin.step(tape.redrawn(step) if redrawn else tape))
                 if not math.isfinite(losses[-1]):
                     losses += [math.inf] * (steps - step - 1)
                     break

@@ -225,7 +225,7 @@ class Seen:
         ignorance = self.ignorance
         if ignorance is None or self.call is None or not self.steps:
             return ignorance
-        value = float(self.call.value.float().mean())
+        value = self.call.mean
         times = self.last.loss / value if value else 1.0
         return ignorance * times if math.isfinite(times) and times > 0 else ignorance
 

@@ -6,8 +6,9 @@ needed, and none of its code runs again: only the operations of PyTorch in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +48,12 @@ class LossCall(NamedTuple):
         if self.name in {"cross_entropy", "nll_loss", "multi_margin_loss"}:
             return self.outputs.shape[1] if self.outputs.ndim > 1 else self.outputs.shape[0]
         return 0
+
+    @property
+    def mean(self) -> float:
+        """The mean over what is compared, also where the value is a sum."""
+        count = max(self.target.numel(), 1) if self.options.get("reduction") == "sum" else 1
+        return float(self.value.float().mean()) / count
 
     def answers(self) -> Tensor | None:
         """The classes that the outputs stand for, in the shape of the targets; none in a regression."""
@@ -106,6 +113,16 @@ class Tape:
         tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor)}
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
+    def prune(self) -> None:
+        """Drop what does not lead to the loss, such as a copy of the weights that was made for later."""
+        needed, kept = set(self.roots), []
+        for entry in reversed(self.entries):
+            if isinstance(entry.run, str) or not needed.isdisjoint(entry.results):
+                kept.append(entry)
+                leaves = tree_flatten(entry.arguments, is_leaf=_stands_in)[0]
+                needed |= {leaf.number for leaf in leaves if isinstance(leaf, Slot)}
+        self.entries = kept[::-1]
+
     def calls(self) -> list[Entry]:
         """Those of models."""
         return [entry for entry in self.entries if isinstance(entry.run, str)]
@@ -127,6 +144,10 @@ class Tape:
             Entry(one.run, tree_map(emptied, one.arguments, is_leaf=_stands_in), one.results) for one in self.entries
         ]
         return Tape(entries, self.roots, self.random, self.loss)
+
+    def redrawn(self, seed: int) -> Tape:
+        """The same with other random draws within the models."""
+        return replace(self, random=torch.Generator().manual_seed(seed).get_state())
 
     def play(
         self,
@@ -188,6 +209,8 @@ class Recorder(TorchFunctionMode):
         """Shapes of output, constant and result where a difference of the two was taken."""
         self.inside = 0
         """How many models are being called: what they do within is theirs."""
+        self.is_late = False
+        """Whether something led to the loss that was computed before it listened, such as a penalty."""
         self.is_on = False
         self._is_deaf = False
         self._weights = weights
@@ -216,6 +239,18 @@ class Recorder(TorchFunctionMode):
             above.append(mode)
         for mode in reversed(above):
             _push_mode(mode)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Meanwhile it does not listen."""
+        was_on = self.is_on and not self._is_deaf
+        if was_on:
+            self.end()
+        try:
+            yield
+        finally:
+            if was_on:
+                self.begin()
 
     def called(self, player: str, args: Any, kwargs: Any, outputs: Any) -> None:
         """A model was called."""
@@ -273,7 +308,10 @@ class Recorder(TorchFunctionMode):
             return leaf
         if (slot := self._slots.get(id(leaf))) is not None:
             return Slot(slot)
-        return self._weights.get(id(leaf)) or leaf.detach()
+        if (weight := self._weights.get(id(leaf))) is not None:
+            return weight
+        self.is_late = self.is_late or leaf.requires_grad
+        return leaf.detach()
 
     def _slot(self, tensor: Tensor) -> int:
         """A number for it; what is changed in place keeps its own."""

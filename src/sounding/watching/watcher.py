@@ -8,7 +8,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -141,6 +141,7 @@ class Watch:
         self._pending: list[Tensor | float] = []
         self._recorder: Recorder | None = None
         self._listening: Recorder | None = None  # to a validation
+        self._records_early = False  # from the step before on, not only from the call of the model
         self._close: set[str] = set()  # players whose coming step is looked at
         self._stepped = Counter[str]()  # by player: steps that were seen and not told yet; a GPU's come several at once
         self._notes: dict[str, probes.Notes] = {}
@@ -399,6 +400,8 @@ class Watch:
         self._notes[name] = probes.Notes()
         if self._recorder is None:
             self._recorder = Recorder(self._weights())
+        if self._records_early:
+            self._recorder.begin()
         if not self._before_handles:
             before = self._before_forward_hook()
             self._before_handles = [model.register_forward_pre_hook(before) for model in self._models.values()]
@@ -464,6 +467,9 @@ class Watch:
 
     def _keep(self, seen: Seen, recorder: Recorder, step: Step) -> None:
         recorder.forget()
+        if self._records_early:
+            recorder.tape.prune()
+        self._records_early = self._records_early or recorder.is_late
         recorder.tape.loss, recorder.tape.size = step.loss, recorder.tape.measure()
         if recorder.tape.is_whole:
             seen.tapes.append(recorder.tape)
@@ -529,6 +535,10 @@ class Watch:
     # Judging.
 
     def _judge(self, seen: Seen) -> None:
+        with self._recorder.paused() if self._recorder is not None else nullcontext():
+            self._judge_by_rules(seen)
+
+    def _judge_by_rules(self, seen: Seen) -> None:
         laboratory, in_trouble = seen.laboratory, _is_in_trouble(seen)
         for rule in list(self._rules[seen.name]):
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):

@@ -10,6 +10,8 @@ from programs import alarms, blobs, perceptron, train
 from torch import nn
 from torch.nn import functional as F
 
+from sounding.watching import watch
+
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
@@ -62,6 +64,20 @@ def test_a_small_penalty_is_silent():
     model = network()
     w = train(model, blobs(512, spread=2.0), loss=penalised(model, 1e-4), epochs=12)
     assert "over_regularised" not in [finding.rule for finding in w.findings]
+
+
+@pytest.mark.parametrize(("strength", "found"), [(0.3, True), (1e-4, False)])
+def test_a_penalty_that_is_computed_before_the_forward_pass(strength, found):
+    model, (x, y) = network(), blobs(512, spread=2.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    with watch(model, optimizer, say=None) as w:
+        for _ in range(12):
+            for rows in torch.randperm(512).split(32):
+                penalty = strength * sum(p.abs().sum() for p in model.parameters())
+                optimizer.zero_grad()
+                (F.cross_entropy(model(x[rows]), y[rows]) + penalty).backward()
+                optimizer.step()
+    assert ("over_regularised" in alarms(w)) is found
 
 
 def dropping(share: float) -> nn.Sequential:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from sounding.networks import Standardize, picture_variational_autoencoder, reconstruction_errors
 from sounding.tasks.build import StandardizedAutoencoder
 from sounding.watching import Watch, watch
+from sounding.watching.rules.vae_collapse import DEAF, _is_asleep, _look
 
 
 class Autoencoder(nn.Module):
@@ -94,3 +95,19 @@ def test_a_module_that_tells_its_posterior_is_asked(beta, found):
             (reconstruction_errors(values, (model.standardize(batch),)).mean() + penalty.mean()).backward()
             optimizer.step()
     assert ("vae_collapse" in [finding.rule for finding in w.findings]) is found
+
+
+def test_a_decoder_that_listens_to_noise_alone_has_collapsed_as_well():
+    w = learn(1.0, steps=20)
+    (seen,) = w.players.values()
+    used = _look(seen, seen.model)
+    assert used.active == 1.0
+    for head in (seen.model.mean, seen.model.logarithm):  # as the prior, whatever comes in
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    for layer in (seen.model.decoder[0], seen.model.decoder[2]):
+        layer.weight.data *= 3
+    look = _look(seen, seen.model)
+    assert look.active == look.divergence == look.difference == 0
+    assert look.change > DEAF
+    assert _is_asleep(look)

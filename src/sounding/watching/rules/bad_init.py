@@ -46,7 +46,7 @@ class BadInit(Rule):
 
     def check(self, seen: Seen) -> Finding | None:
         if self._first is None and seen.call is not None:
-            self._first = float(seen.call.value.mean())
+            self._first = seen.call.mean
         if len(seen.steps) < 2 or not seen.laboratory.is_ready or not seen.laboratory.start:
             return None
         if (seen.done < self._next and seen.lost is None) or (seen.lost is None and seen.headway() > HEADWAY):

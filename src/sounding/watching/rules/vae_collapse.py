@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
 
 from sounding.finding import Finding
 from sounding.watching.experiments import Twin, apart
@@ -29,7 +29,8 @@ FEW = 0.1
 DIVERGENCE = 0.05
 """Nats for each of them."""
 DEAF = 0.15
-"""Of the deviation of the inputs: what another draw of the latent variables may change of the reconstruction."""
+"""Of the deviation of the inputs: what another draw of the latent variables, or another example, may change of the
+reconstruction."""
 FURTHER = 200
 
 
@@ -37,6 +38,9 @@ class _Look(NamedTuple):
     active: float
     divergence: float
     change: float
+    """Of the reconstruction, by another draw of the latent variables ..."""
+    difference: float
+    """... and by another example with the same draw."""
 
 
 class VaeCollapse(Rule):
@@ -47,8 +51,8 @@ class VaeCollapse(Rule):
 
     Trigger: after a hundred steps, in three measurements in a row, less than a tenth of the latent variables are
     active (the variance of their mean over examples is above 0.01) and the divergence from the prior is all but zero.
-    Harm: the decoder is deaf: another draw of the latent variables changes its output by less than 0.15 of the
-    deviation of the inputs.
+    Harm: the decoder is deaf: another draw of the latent variables, or another example with the same draw, changes its
+    output by less than 0.15 of the deviation of the inputs.
     Confirmation: a copy that is trained for 200 more steps does not wake up.
     Remedy: raise the weight of the divergence from zero slowly, allow free bits, or weigh the reconstruction as a sum.
     """
@@ -88,15 +92,17 @@ class VaeCollapse(Rule):
             "raise the weight of the divergence from zero over the first epochs, allow free bits, or sum the "
             "reconstruction loss over pixels instead of taking its mean",
             confirmed=f"another draw of them changes the reconstruction by {look.change:.1%} of the deviation of the "
-            f"inputs, and a copy trained for {FURTHER} more steps had {after.active:.0%} of them active",
+            f"inputs, another example by {look.difference:.1%}, and a copy trained for {FURTHER} more steps had "
+            f"{after.active:.0%} of them active",
             active=look.active,
             divergence_per_variable=look.divergence,
             effect_of_another_draw=look.change,
+            effect_of_another_example=look.difference,
         )
 
 
 def _is_asleep(look: _Look) -> bool:
-    return look.active < FEW and look.divergence < DIVERGENCE and look.change < DEAF
+    return look.active < FEW and look.divergence < DIVERGENCE and min(look.change, look.difference) < DEAF
 
 
 def _look(seen: Seen, model: nn.Module) -> _Look | None:
@@ -112,22 +118,35 @@ def _look(seen: Seen, model: nn.Module) -> _Look | None:
     heard: list[tuple[Any, Any, Any]] = []
     (knows or model).register_forward_hook(lambda _, *came: heard.append(came), with_kwargs=True)  # (inputs, outputs)
     args, kwargs = call
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with apart(), torch.no_grad():
+        with torch.random.fork_rng(gpus):  # so that others are drawn for as the same ones are next
+            others_args, others_kwargs = tree_map(_moved_on, (args, kwargs))
+            model(*others_args, **others_kwargs)
         for _ in range(2):
             model(*args, **kwargs)
-        args, kwargs, _ = heard[0]
+        args, kwargs, _ = heard[1]
         said = None if knows is None else knows.posterior(*args, **kwargs)
-    first, second = (tree_flatten(outputs)[0] for *_, outputs in heard[:2])
+    others, first, second = (tree_flatten(outputs)[0] for *_, outputs in heard[:3])
     inputs = next((one for one in tree_flatten((args, kwargs))[0] if _is_batch(one)), None)
     if inputs is None:
         return None
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if _is_batch(a) and len(a) == len(inputs)]
-    rebuilt = next((pair for pair in pairs if pair[0].numel() == inputs.numel()), None)
-    latent = said or _latent([a for a, _ in pairs if a.ndim == 2 and a.numel() != inputs.numel()])
+    came = [three for three in zip(first, second, others, strict=True) if _is_batch(three[0])]
+    came = [three for three in came if len(three[0]) == len(inputs)]
+    rebuilt = next((three for three in came if three[0].numel() == inputs.numel()), None)
+    latent = said or _latent([a for a, *_ in came if a.ndim == 2 and a.numel() != inputs.numel()])
     if rebuilt is None or latent is None:
         return None
     active = max(float((one.var(0) > ACTIVE).float().mean()) for one in latent)
-    return _Look(active, _divergence(*latent), _change(inputs, *rebuilt))
+    squared = seen.call is not None and seen.call.name == "mse_loss"
+    if not squared and float(inputs.min()) >= 0 and float(inputs.max()) <= 1 and float(rebuilt[0].abs().max()) > 1:
+        rebuilt = tuple(one.sigmoid() for one in rebuilt)  # logits
+    return _Look(active, _divergence(*latent), _change(inputs, *rebuilt[:2]), _change(inputs, *rebuilt[::2]))
+
+
+def _moved_on(leaf: Any) -> Any:
+    """Another example in the place of each."""
+    return leaf.roll(1, 0) if isinstance(leaf, Tensor) and leaf.ndim else leaf
 
 
 def _calls(seen: Seen) -> Iterator[tuple[Any, Any]]:
@@ -169,17 +188,12 @@ def _divergence(one: Tensor, other: Tensor) -> float:
 
 
 def _change(inputs: Tensor, first: Tensor, second: Tensor) -> float:
-    """What another draw changes of the output, relative to the deviation of the inputs; logits are made shares."""
-    if float(inputs.min()) >= 0 and float(inputs.max()) <= 1 and float(first.abs().max()) > 1:
-        first, second = first.sigmoid(), second.sigmoid()
+    """How two outputs differ, relative to the deviation of the inputs."""
     return float((first - second).square().mean().sqrt() / inputs.std(0).square().mean().sqrt().clamp_min(1e-12))
 
 
 def _look_further(seen: Seen) -> _Look | None:
-    """The same of a copy that is trained for longer.
-
-    Whether its decoder is deaf is not asked: recorded batches come with recorded draws, which it may learn to read.
-    """
+    """The same of a copy that is trained for longer, with other draws than the recorded ones: these it would read."""
     copies: list[Twin] = []
-    seen.laboratory.descend(copies.append, steps=FURTHER)
+    seen.laboratory.descend(copies.append, steps=FURTHER, redrawn=True)
     return _look(seen, copies[0].model)
