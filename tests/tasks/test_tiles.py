@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sounding.tasks.tiles import _starts, probabilities
+from sounding.tasks.tiles import ALL, SIDEWAYS, _starts, probabilities
 
 
 class OfEachPixel(nn.Module):
@@ -61,8 +61,23 @@ def test_mirrored_is_the_mean_of_both() -> None:
     picture, network = torch.randn(1, 1, 8, 9), LeftOnly()
     there = network(picture).softmax(1)
     back = network(picture.flip(3)).softmax(1).flip(3)
-    found = probabilities(network, picture, tile=0, overlap=0.0, mirrored=True)
+    found = probabilities(network, picture, tile=0, overlap=0.0, views=SIDEWAYS)
     torch.testing.assert_close(found, (there + back) / 2)
     torch.testing.assert_close(
-        probabilities(network, picture.flip(3), tile=0, overlap=0.0, mirrored=True), found.flip(3)
+        probabilities(network, picture.flip(3), tile=0, overlap=0.0, views=SIDEWAYS), found.flip(3)
     )
+
+
+def test_in_eight_views_no_direction_is_another() -> None:
+    """What is said of a picture that is turned or mirrored is what is said of the picture, turned or mirrored."""
+    picture, network = torch.randn(1, 1, 8, 11), LeftOnly()
+    found = probabilities(network, picture, tile=0, overlap=0.0, views=ALL)
+    for quarters in range(4):
+        for turned, expected in ((picture, found), (picture.flip(3), found.flip(3))):
+            there = probabilities(network, torch.rot90(turned, quarters, (2, 3)), tile=0, overlap=0.0, views=ALL)
+            torch.testing.assert_close(there, torch.rot90(expected, quarters, (2, 3)))
+    neighbours = torch.stack(  # of each pixel what it is told by the one to the left, right, above and below
+        [torch.roll(picture, *how) for how in ((1, 3), (-1, 3), (1, 2), (-1, 2))]
+    )
+    mean = torch.stack([torch.cat([one, -one], 1).softmax(1) for one in neighbours]).mean(0)
+    torch.testing.assert_close(found[..., 1:-1, 1:-1], mean[..., 1:-1, 1:-1])

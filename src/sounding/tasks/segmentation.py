@@ -28,7 +28,7 @@ from sounding.tasks.examples import Examples
 from sounding.tasks.map_losses import dice_losses, pixel_losses
 from sounding.tasks.map_metrics import BOUNDARY, Agreement, agreement, map_metrics
 from sounding.tasks.task import Predictions, Task, Thumbnail, is_varied, weighted_mean
-from sounding.tasks.tiles import probabilities
+from sounding.tasks.tiles import ALL, ONE, SIDEWAYS, probabilities
 
 MOST_PICTURES = 8
 """On the page."""
@@ -204,10 +204,11 @@ class Segmentation(Task):
         device, (pictures,) = next(network.parameters()).device, inputs
         values = np.empty((len(pictures), *pictures.shape[2:]), dtype=np.uint8)
         rules = self.rules
+        views = (ALL if rules.flip == "all" else SIDEWAYS) if rules.mirrored else ONE
         with torch.inference_mode():
             for row in range(len(pictures)):
                 picture = pictures[row : row + 1].to(device)
-                said = probabilities(network, picture, tile=rules.tile, overlap=rules.overlap, mirrored=rules.mirrored)
+                said = probabilities(network, picture, tile=rules.tile, overlap=rules.overlap, views=views)
                 values[row] = said[0].argmax(0).cpu().numpy()
         return Predictions(values)
 

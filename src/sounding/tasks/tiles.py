@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+ONE, SIDEWAYS = ((0, False),), ((0, False), (0, True))
+ALL = tuple((quarters, mirrored) for quarters in range(4) for mirrored in (False, True))
 
-def probabilities(network: nn.Module, picture: Tensor, *, tile: int, overlap: float, mirrored: bool = False) -> Tensor:
+
+def probabilities(
+    network: nn.Module, picture: Tensor, *, tile: int, overlap: float, views: Sequence[tuple[int, bool]] = ONE
+) -> Tensor:
     """(1, classes, H, W) float32 of one picture (1, C, H, W), on its device.
 
     tile:      side in pixels; a picture with a longer one is cut into such tiles, all of one size. 0 cuts none.
     overlap:   the least share of a tile that the next one covers, too, in [0, 1). Where tiles overlap, the mean counts,
                by how far a pixel is from the border of each.
-    mirrored:  whether the picture is also read mirrored left to right, and the mean of both counts.
+    views:     in which ways the picture is read, of which the mean counts: by how many quarters it is turned
+               counter-clockwise, and whether it is mirrored left to right then.
     """
     height, width = picture.shape[2:]
     if not tile or max(height, width) <= tile:
-        return _of(network, picture, mirrored)
+        return _of(network, picture, views)
     high, wide = min(tile, height), min(tile, width)
     window = _window(high)[:, None] * _window(wide)[None, :]
     window = window.to(picture.device)
@@ -24,7 +32,7 @@ def probabilities(network: nn.Module, picture: Tensor, *, tile: int, overlap: fl
     for top in _starts(height, high, overlap):
         for left in _starts(width, wide, overlap):
             place = (..., slice(top, top + high), slice(left, left + wide))
-            said = _of(network, picture[place], mirrored)
+            said = _of(network, picture[place], views)
             total = said.new_zeros(1, said.shape[1], height, width) if total is None else total
             total[place] += said * window
             weight[place] += window
@@ -32,9 +40,13 @@ def probabilities(network: nn.Module, picture: Tensor, *, tile: int, overlap: fl
     return total / weight
 
 
-def _of(network: nn.Module, picture: Tensor, mirrored: bool) -> Tensor:
-    said: Tensor = network(picture).float().softmax(1)
-    return (said + network(picture.flip(3)).float().softmax(1).flip(3)) / 2 if mirrored else said
+def _of(network: nn.Module, picture: Tensor, views: Sequence[tuple[int, bool]]) -> Tensor:
+    total = torch.zeros(())
+    for quarters, mirrored in views:
+        seen = torch.rot90(picture, quarters, (2, 3))
+        said = network(seen.flip(3) if mirrored else seen).float().softmax(1)
+        total = total + torch.rot90(said.flip(3) if mirrored else said, -quarters, (2, 3))
+    return total / len(views)
 
 
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
