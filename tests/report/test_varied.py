@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from drawn import shapes, table
 from PIL import Image as Pillow
 
+from sounding import report
 from sounding.cli import main
 from sounding.report import plain, render, varied_examples
 from sounding.report.varied import picture
@@ -83,6 +85,13 @@ def test_boxes_are_drawn_where_their_things_have_come_to_lie() -> None:
         row, column = min(round((top + bottom) / 2), height - 1), min(round(left), width - 1)
         assert tuple(seen[row, column].tolist()) in frames
     assert len(there)
+
+
+def test_boxes_have_the_colours_of_the_rest_of_the_page() -> None:
+    style = (Path(report.__file__).parent / "templates" / "style.css").read_text()
+    tones = re.findall(r"\.g(\d) \{ --tone: #([0-9a-f]{6}); \}", style)
+    assert [int(number) for number, _ in tones] == list(range(len(FRAMES)))
+    assert [tuple(bytes.fromhex(tone)) for _, tone in tones] == list(FRAMES)
 
 
 def test_nothing_is_shown_where_nothing_is_varied() -> None:

@@ -20,7 +20,6 @@ from sounding.finding import Finding
 from sounding.kinds import Boxes, Encoded, Image
 from sounding.kinds.boxes import EDGES, NOTHING, bad_boxes, has_area, objects
 from sounding.kinds.image import shapes_of
-from sounding.kinds.mask import COLOURS
 from sounding.networks.detector import Detections
 from sounding.recipe import Recipe
 from sounding.tasks import detection_counts as counting
@@ -34,8 +33,11 @@ CANDIDATES = 500
 TOGETHER = 16
 """Pictures whose answers are looked through at once."""
 MOST_DRAWN = 9
-FRAMES = COLOURS[1:]
-"""Of the boxes of each class where examples are shown; the first one is too quiet for a line."""
+FRAMES = (
+    *((78, 121, 167), (242, 142, 43), (225, 87, 89), (87, 184, 176), (89, 161, 79)),
+    *((217, 181, 63), (165, 111, 150), (247, 143, 160), (156, 117, 95), (141, 149, 154)),
+)
+"""Of the boxes of each class where examples are shown, as on the rest of the page; further classes share the last."""
 MOST_CLASSES = 12
 """With more there is no metric of its own for each."""
 
@@ -315,7 +317,7 @@ class Detection(Task):
     def marked(self, picture: Tensor, target: Tensor) -> Tensor:
         """With its boxes, in the colours of their classes."""
         boxes = target[target[:, 0] >= 0].tolist()
-        return framed(picture.cpu(), [(edges, FRAMES[int(code) % len(FRAMES)]) for code, *edges in boxes])
+        return framed(picture.cpu(), [(edges, FRAMES[min(int(code), len(FRAMES) - 1)]) for code, *edges in boxes])
 
     def draw(
         self,
