@@ -43,5 +43,11 @@ def target_of(tape: Tape) -> Tensor | None:
 
 def batches(seen: Seen) -> list[tuple[Tensor, Tensor]]:
     """Inputs and targets of the recorded batches that have as many of the ones as of the others."""
-    pairs = ((inputs_of(tape), target_of(tape)) for tape in seen.tapes)
+    pairs = map(_pair_of, seen.tapes)
     return [(x, y) for x, y in pairs if x is not None and y is not None and x.ndim and y.ndim and len(x) == len(y)]
+
+
+def _pair_of(tape: Tape) -> tuple[Tensor | None, Tensor | None]:
+    if tape.pair is None:
+        tape.pair = inputs_of(tape), target_of(tape)
+    return tape.pair

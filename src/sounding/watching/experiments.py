@@ -106,6 +106,8 @@ class Laboratory:
         """Spent on experiments so far."""
         self.is_open = True
         """Whether there is time for more; set by the watch."""
+        self.may_look = True
+        """Whether there is time to look at what the model answers, which takes forward passes; set by the watch."""
         self.is_broken_off: Callable[[], bool] = lambda: False
         """Whether an experiment that is on its way is to be left; asked between its steps."""
         self.start: dict[str, Tensor] = {}

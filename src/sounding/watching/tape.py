@@ -101,6 +101,8 @@ class Tape:
     """What the loss function compared with, if it is one of PyTorch's."""
     size: int = 0
     """Bytes, once it was measured."""
+    pair: tuple[Tensor | None, Tensor | None] | None = None
+    """Its inputs and targets, once somebody asked for them: rules do at every look."""
 
     @property
     def is_whole(self) -> bool:

@@ -544,6 +544,7 @@ class Watch:
             if (seen.others and rule.goes_by_loss) or (seen.lost is not None and not rule.asked_when_lost):
                 continue
             in_time = self.patient or self._is_affordable(seen, rule.experiment, in_trouble=in_trouble)
+            laboratory.may_look = in_trouble or not self._sparing
             laboratory.is_open = in_time and (in_trouble or not self._sparing)
             try:
                 finding = rule.check(seen)

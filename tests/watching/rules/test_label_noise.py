@@ -7,6 +7,8 @@ import torch
 from programs import alarms, blobs, perceptron, train
 from torch.nn import functional as F
 
+from sounding.watching.labels import next_asking
+
 
 def noisy(share: float, classes: int = 5, spread: float = 1.0, rows: int = 512):
     """Blobs of which a share bears another label, and their true labels."""
@@ -60,3 +62,16 @@ def test_a_little_noise_is_no_alarm():
     torch.manual_seed(0)
     w = train(perceptron(8, 64, 5), noisy(0.05)[0], rate=3e-3, epochs=12)
     assert "label_noise" not in alarms(w)
+
+
+def test_labels_are_looked_at_where_no_time_for_experiments_is_left(monkeypatch):
+    monkeypatch.setattr("sounding.watching.watcher.CALM_ALLOWANCE", 0.0)
+    monkeypatch.setattr("sounding.watching.watcher.CALM", 0.0)
+    torch.manual_seed(0)
+    w = train(perceptron(8, 64, 5), noisy(0.4)[0], rate=3e-3, epochs=12)
+    assert "label_noise" in alarms(w)
+
+
+def test_rules_look_at_labels_after_the_same_steps():
+    assert [next_asking(done) for done in (0, 30, 44, 45, 68, 150)] == [30, 45, 45, 68, 102, 153]
+    assert [next_asking(done) for done in (200, 300, 459, 460)] == [230, 460, 460, 920]

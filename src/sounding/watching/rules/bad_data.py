@@ -147,8 +147,8 @@ class BadData(Rule):
         )
 
     def _constant(self, seen: Seen) -> Finding | None:
-        x, _ = rows_of(seen)
-        if not seen.ended or x is None or len(x) < ROWS or x.shape[1] < 2:
+        x, _ = rows_of(seen) if seen.ended else (None, None)
+        if x is None or len(x) < ROWS or x.shape[1] < 2:
             return None
         constant = (x == x[0]).all(0).nonzero().flatten().tolist()
         if not constant:

@@ -52,7 +52,7 @@ class LabelNoise(Rule):
 
     def check(self, seen: Seen) -> Finding | None:
         due = seen.done >= self._next or (seen.ended and seen.done >= FIRST)
-        if seen.others or not due or not seen.laboratory.is_ready:
+        if seen.others or not due or not seen.laboratory.may_look or not seen.laboratory.tapes:
             return None
         self._next = next_asking(seen.done)
         self._look(labelled(seen.laboratory))

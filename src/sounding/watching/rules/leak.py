@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 from sounding.finding import Finding
-from sounding.watching.examples import call_of, target_of
+from sounding.watching.examples import batches, call_of, target_of
 from sounding.watching.experiments import apart
 from sounding.watching.rule import Rule
 from sounding.watching.rules.bad_data import rows_of
@@ -49,6 +49,7 @@ class Leak(Rule):
 
     def __init__(self) -> None:
         self._asked = 0
+        self._compared = 0  # rows, when columns were compared with the target last
 
     def check(self, seen: Seen) -> Finding | None:
         if seen.others or len(seen.steps) < 2:
@@ -74,6 +75,11 @@ class Leak(Rule):
         )
 
     def _telling(self, seen: Seen) -> Finding | None:
+        parts = batches(seen)
+        rows = sum(len(one) for one, _ in parts)
+        if rows < ROWS or parts[0][1][0].numel() > 1 or not (rows >= 2 * self._compared or seen.ended):
+            return None
+        self._compared = rows
         x, y = rows_of(seen)
         if x is None or y is None or y.ndim > 1 or len(x) < ROWS or not 3 <= x.shape[1] <= 1000:
             return None
@@ -98,12 +104,12 @@ class Leak(Rule):
         validation = next((one for one in seen.validations if one.rows), None)
         if validation is None or not (seen.ended or len(seen.steps) % 4 == 0):
             return None
-        batches = [batch for batch in validation.rows if len(batch) >= LEAST_ROWS]
-        rows = [row for batch in batches for row in batch]
+        parts = [batch for batch in validation.rows if len(batch) >= LEAST_ROWS]
+        rows = [row for part in parts for row in part]
         held, trained = set(rows), seen.trained_rows
         if len(rows) < ROWS or len(held) < UNIQUE * len(rows):
             return None
-        met = [sum(row in trained for row in batch) / len(batch) for batch in batches]
+        met = [sum(row in trained for row in part) / len(part) for part in parts]
         share = len(held & trained) / len(held)
         if share < SHARED or min(met) < share / 3:
             return None

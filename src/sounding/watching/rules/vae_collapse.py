@@ -76,6 +76,7 @@ class VaeCollapse(Rule):
         self._next = seen.done + APART
         look = _look(seen, seen.model)
         if look is None:
+            self._next = 2 * seen.done
             return None
         self._looks.append(look)
         late = self._looks[-IN_A_ROW:]
