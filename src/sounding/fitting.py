@@ -185,7 +185,8 @@ def _train(
     network = prepared.network()
     players = task.players(network, recipe.training)
     batches, validation = prepared.batches(split.train, training=True), prepared.batches(split.validation)
-    onlookers = [events.record, Snapshots(task, network, players, events)]
+    showing = task.showing(prepared.inputs_of, split.validation, target[split.validation])
+    onlookers = [events.record, Snapshots(showing, network, players, events)]
     shown: dict[str, Any] = {"onlookers": onlookers, "say": say, "progress": progress}
     trainer = _trainer(prepared, network, folder, players, **shown)
     if recipe.training.heal:

@@ -34,3 +34,15 @@ def test_the_map_draws_weights_that_can_be_seen() -> None:
     assert "2 pieces written from 3 pieces read" in chart
     assert "&lt;two&gt;" in chart
     assert "<two>" not in chart
+
+
+def test_what_was_written_on_the_way() -> None:
+    one = {"epoch": 2, "bleu": 3.456, "chrf": 20.0, "rows": 64, "texts": ["ein <b>"], "true": ["zwei Männer"]}
+    figures = {"translations": {"texts": [TEXT], "maps": []}}
+    values = translations({"figures": figures, "snapshots": [one, {"epoch": None}]}, "")
+    assert values is not None
+    assert values["way"]["rows"] == "64 validation rows"
+    assert values["way"]["epochs"] == [{"epoch": "2", "bleu": "3.46", "chrf": "20", "text": "ein <b>"}]
+    none = translations({"figures": figures}, "")
+    assert none is not None
+    assert none["way"] is None

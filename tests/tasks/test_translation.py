@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from sounding.batches import Batch
-from sounding.errors import DataError, RecipeError
-from sounding.fitting import fit
+from sounding.errors import DataError, InterruptedRunError, RecipeError
+from sounding.fitting import fit, resume
 from sounding.kinds import BytePairs
 from sounding.kinds.byte_pairs import BEGIN, END, PADDING
 from sounding.run import Run, load
 from sounding.tasks import TASKS, Predictions, Translation
 from sounding.tasks.prepare import Prepared, prepare
+from sounding.training import Trainer
 
 LETTERS = {"a": "P", "b": "O", "d": "W", "e": "Y", "k": "X", "l": "Q"}
 SETTINGS: dict[str, Any] = {
@@ -165,6 +168,38 @@ def test_the_page_gets_texts_and_maps(run: Run) -> None:
         weights = np.array(one["weights"])
         assert weights.shape == (len(one["written"]), len(one["read"]))
         np.testing.assert_allclose(weights.sum(1), 1.0, atol=0.01)
+
+
+def test_validation_rows_are_written_on_the_way(run: Run) -> None:
+    snapshots = run.results["snapshots"]
+    assert [one["epoch"] for one in snapshots] == [1, 2, 4, 8, 16]
+    assert snapshots[-1]["chrf"] > snapshots[0]["chrf"]
+    assert snapshots[-1]["rows"] == min(64, len(prepare(words(), SETTINGS).split.validation))
+    assert len(snapshots[-1]["texts"]) == len(snapshots[-1]["true"]) == 3
+
+
+def test_an_interrupted_run_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {**SETTINGS["network.options"], "dropout": 0.1}
+    quick = {**SETTINGS, "training.epochs": 3, "training.watch": True, "network.options": options}
+    table = words(120)
+    whole = fit(table, settings=quick, out=tmp_path / "whole", say=None, progress=False)
+    told: list[object] = []
+    original = Trainer._tell
+
+    def tell(self: Trainer, watch: Any, record: Any, progress: Any) -> None:
+        original(self, watch, record, progress)
+        told.append(record)
+        if len(told) == 9:  # in the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "_tell", tell)
+    with pytest.raises(InterruptedRunError):
+        fit(table, settings=quick, out=tmp_path / "run", say=None, progress=False)
+    monkeypatch.undo()
+    again = resume(tmp_path / "run", table, say=None, progress=False)
+    state, expected = again.network.state_dict(), whole.network.state_dict()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+    assert again.results["snapshots"] == whole.results["snapshots"]
 
 
 def test_long_texts_are_findings_on_both_sides() -> None:

@@ -31,7 +31,27 @@ def translations(results: Mapping[str, Any], recipe_toml: str) -> dict[str, Any]
         for one in drawn["texts"]
     ]
     maps = [attention_map(one["read"], one["written"], one["weights"]) for one in drawn.get("maps") or []]
-    return {"texts": texts, "maps": maps}
+    return {"texts": texts, "maps": maps, "way": on_the_way(results.get("snapshots") or [])}
+
+
+def on_the_way(snapshots: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How well some validation rows were written after some epochs, and the first of them each time."""
+    known = [one for one in snapshots if words.is_number(one.get("epoch")) and one.get("texts")]
+    if not known:
+        return None
+    return {
+        "rows": words.plural(known[-1].get("rows"), "validation row"),
+        "true": words.as_text((known[-1].get("true") or [""])[0]),
+        "epochs": [
+            {
+                "epoch": words.number(one["epoch"]),
+                "bleu": words.number(one.get("bleu"), 3),
+                "chrf": words.number(one.get("chrf"), 3),
+                "text": words.as_text(one["texts"][0]),
+            }
+            for one in known
+        ],
+    }
 
 
 def attention_map(read: Sequence[Any], written: Sequence[Any], weights: Sequence[Sequence[Any]]) -> Markup:

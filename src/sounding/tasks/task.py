@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -318,6 +318,15 @@ class Task(ABC):
     def marked(self, picture: Tensor, target: Tensor) -> Tensor:
         """A picture (C, H, W), uint8 or float in [0, 1], with what is true drawn in; mostly as it is."""
         return picture
+
+    def showing(
+        self, inputs_of: Callable[[np.ndarray], tuple[Tensor, ...]], rows: np.ndarray, truth: np.ndarray
+    ) -> Self:
+        """This task, with some of the validation rows for `snapshot`; mostly none, as it needs none.
+
+        inputs_of: of rows what the network takes; truth: of all these rows.
+        """
+        return self
 
     def snapshot(self, network: nn.Module) -> dict[str, Any] | None:
         """What a report shows of the network as it is after some epochs, as in `draw`; none for nothing.

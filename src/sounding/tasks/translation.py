@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
@@ -28,6 +28,8 @@ from sounding.tasks.text_metrics import ORDER, character_counts, chrf, text_metr
 
 MOST_TEXTS, MOST_MAPS = 12, 4
 """Examples on the page, and maps of where the network looked for some of them."""
+ON_THE_WAY, MOST_WRITTEN = 64, 3
+"""Validation rows that are written after some epochs, greedily, and of these the texts that are shown."""
 LONGEST_MAPPED = 32
 """Subwords of a text that is mapped."""
 
@@ -79,6 +81,7 @@ class Translation(Task):
         self.label_smoothing = recipe.training.label_smoothing
         self.usual_length = 1.0
         self.findings: tuple[Finding, ...] = ()
+        self.shown: tuple[Tensor, np.ndarray] | None = None
 
     @classmethod
     def claims(cls, schema: Schema) -> str | None:
@@ -246,6 +249,31 @@ class Translation(Task):
         mapped = chosen[evenly(len(chosen), MOST_MAPS)] if len(chosen) else chosen
         maps = [self._map(network, source[row : row + 1], written[row : row + 1]) for row in mapped]
         return {"translations": {"texts": texts, "maps": maps}}
+
+    def showing(
+        self, inputs_of: Callable[[np.ndarray], tuple[Tensor, ...]], rows: np.ndarray, truth: np.ndarray
+    ) -> Self:
+        """With a few validation rows."""
+        task, some = copy(self), evenly(len(rows), ON_THE_WAY)
+        if len(some):
+            task.shown = inputs_of(rows[some])[0], truth[some]
+        return task
+
+    def snapshot(self, network: nn.Module) -> dict[str, Any] | None:
+        """How well a few validation rows are written, word by word the likeliest: BLEU, chrF, and some texts."""
+        if self.shown is None:
+            return None
+        source, truth = self.shown
+        quick = copy(self)
+        quick.rules = replace(self.rules, beam=1)
+        said = quick.predict(network, (source,)).values
+        scores = text_metrics(said.tolist(), truth.tolist(), names=["bleu", "chrf"])
+        return {
+            **scores,
+            "rows": len(truth),
+            "texts": said[:MOST_WRITTEN].tolist(),
+            "true": truth[:MOST_WRITTEN].tolist(),
+        }
 
     def _map(self, network: nn.Module, source: Tensor, written: Tensor) -> dict[str, Any]:
         """Where the network looks while it writes (1, T) for (1, L)."""
