@@ -1,4 +1,6 @@
-"""How well films are recommended: MovieLens-100k, the split u1 that comes with it, with `sounding fit` itself.
+"""How well films are recommended: MovieLens-100k, with `sounding fit` itself.
+
+Ratings and choices by the split u1 that comes with it; what users met next by the last film of each user.
 
     python -m benchmarks.recommendation FOLDER --seeds 0 1 2
 
@@ -30,6 +32,14 @@ ASKED: dict[str, list[str]] = {
 }
 
 
+NEXT = ["--set", "data.time=time", "--set", "recommendation.split=last", "--set", 'data.ignore=["rating"]']
+ASKED |= {
+    f"next, {name}": [*NEXT, "--network", name]
+    for name in ("history_transformer", "history_recurrent", "matrix_factorization")
+}
+"""What users met next is told from all rows without further columns."""
+
+
 def written(folder: Path, to: Path) -> None:
     """The four files as CSV with names for their columns."""
 
@@ -42,8 +52,9 @@ def written(folder: Path, to: Path) -> None:
     def lines(name: str, separator: str) -> list[list[str]]:
         return [line.split(separator) for line in (folder / name).read_text(encoding="latin-1").splitlines() if line]
 
-    for part in ("base", "test"):
-        write(f"u1.{part}.csv", ("user", "item", "rating", "time"), lines(f"u1.{part}", "\t"))
+    parts = {part: lines(f"u1.{part}", "\t") for part in ("base", "test")}
+    for part, rows in {**parts, "all": [*parts["base"], *parts["test"]]}.items():
+        write(f"u1.{part}.csv", ("user", "item", "rating", "time"), rows)
     write("users.csv", ("user", "age", "gender", "occupation", "zip"), lines("u.user", "|"))
     write(
         "items.csv",
@@ -54,7 +65,8 @@ def written(folder: Path, to: Path) -> None:
 
 def measured(folder: Path, asked: list[str], seed: int, more: list[str]) -> dict[str, Any]:
     """The JSON of one run, with the processor's seconds."""
-    command = [sys.executable, "-m", "sounding", "fit", "u1.base.csv", "--test", "u1.test.csv", *asked]
+    rows = ["u1.all.csv"] if "recommendation.split=last" in asked else ["u1.base.csv", "--test", "u1.test.csv"]
+    command = [sys.executable, "-m", "sounding", "fit", *rows, *asked]
     command += [
         "--task",
         "recommendation",
@@ -65,11 +77,12 @@ def measured(folder: Path, asked: list[str], seed: int, more: list[str]) -> dict
         "--out",
         f"runs/{os.urandom(4).hex()}",
     ]
-    for setting in (
+    told = (
         "recommendation.users=users.csv",
         "recommendation.items=items.csv",
         "data.missing_in.occupation=[]",
-    ):
+    )
+    for setting in told if len(rows) > 1 else ():
         command += ["--set", setting]
     before = os.times()
     done = subprocess.run([*command, *more], cwd=folder, capture_output=True, text=True, check=False)

@@ -310,7 +310,7 @@ def for_choices(rows: int) -> dict[str, Any]:
 def for_histories(rows: int) -> dict[str, Any]:
     """What else is chosen for networks that read histories: a batch is some users with all that they met."""
     return {
-        "training.epochs": min(max(round(4_000_000 / rows), 12), 80),
+        "training.epochs": min(max(round(1_200_000 / rows), 12), 80),
         "training.batch_size": 2 ** round(math.log2(min(max(rows / 64, 64), 1024))),
         "training.optimizer.lr": 2e-3,
         "training.optimizer.weight_decay": 0.1,
