@@ -44,3 +44,12 @@ def test_a_user_with_what_came_before_and_what_is_recommended() -> None:
     assert user["more"] == "and 12 more"
     assert user["then"] == "3 test rows"
     assert user["advised"] == [("Brazil", "4.25", True), ("Tron", "3", False)]
+
+
+def test_how_popular_the_items_are() -> None:
+    told = {"items": [0.1, 1.0], "met": [0.4, 1.0], "advised": [0.7, 1.0], "covered": 0.25, "lists": 40}
+    values = recommended(results(figures={"recommended": [USER], "popularity": told}), "")
+    assert values is not None
+    assert values["popularity"].count('class="line') == 2
+    assert values["lists"] == "40 users"
+    assert "popularity" not in (recommended(results(), "") or {})

@@ -98,6 +98,10 @@ def test_choices_are_ranked_better_than_by_popularity(files: Path, negatives: in
     assert scores["recall_at_10"] > simple["the most popular items"]["test"]["recall_at_10"]
     low, high = run.results["intervals"]["test"]["recall_at_10"]
     assert low < scores["recall_at_10"] < high
+    popular = run.results["figures"]["popularity"]
+    assert popular["met"][-1] == popular["advised"][-1] == 1.0
+    assert sorted(popular["met"]) == popular["met"]
+    assert 0 < popular["lists"] <= USERS
     again = load(files / "run").evaluate(files / "ratings.csv")  # all rows: those that were met have no rank
     assert again.rows == USERS * EACH
 

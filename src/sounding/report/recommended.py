@@ -30,6 +30,28 @@ def recommended(results: Mapping[str, Any], recipe_toml: str) -> dict[str, Any] 
         "lines": lines[1] if lines else [],
         "users": [_one(user) for user in users or []],
         "ranked": bool(lines),
+        **popularity(drawn.get("popularity") if isinstance(drawn, Mapping) else None),
+    }
+
+
+def popularity(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How much of the lists, and of what users met, are the most popular items."""
+    if not told:
+        return {}
+    lines = [Line("recommended", told["advised"], "accent"), Line("met by users", told["met"], "plain")]
+    chart = figures.line_chart(
+        "How popular the items are that are recommended",
+        told["items"],
+        lines,
+        x_label="share of all items, the most popular first",
+        show=lambda value: words.score("recall", value),
+        ticks=PERCENT,
+    )
+    return {
+        "popularity": chart,
+        "popularity_lines": lines,
+        "covered": words.percent(told["covered"]),
+        "lists": words.plural(told["lists"], "user"),
     }
 
 

@@ -19,6 +19,7 @@ from sounding.kinds import Category, Encoded
 from sounding.recipe import Recipe, RecommendationRecipe
 from sounding.tasks import interactions
 from sounding.tasks.build import SIDES
+from sounding.tasks.drawing import evenly
 from sounding.tasks.examples import Examples
 from sounding.tasks.ranking import Recommender
 from sounding.tasks.task import Predictions, Task
@@ -27,6 +28,10 @@ USER, ITEM, RATING = range(3)
 """Columns of the truth."""
 MOST_USERS, MOST_HISTORY = 8, 12
 """Users that the page shows, and items that they met before, the last ones."""
+MOST_LISTS = 500
+"""Users whose lists tell how popular the items are that are recommended."""
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""Of all items, the most popular first."""
 
 
 @dataclass(frozen=True)
@@ -269,6 +274,13 @@ class Recommendation(Task):
         drawn["recommended"] = [
             self._one(int(truth[row, USER]), recommended.take(np.array([at])), truth) for at, row in enumerate(rows)
         ]
+        some = first[evenly(len(first), MOST_LISTS)]
+        lists = cast(
+            "Recommended", task.predict(network, tuple(tensor[np.flatnonzero(known)[some]] for tensor in inputs))
+        )
+        met = np.bincount(self.pairs["learned"][:, ITEM], minlength=self._codes("item"))[1:]
+        advised = np.bincount(lists.items[np.isfinite(lists.values)], minlength=self._codes("item"))[1:]
+        drawn["popularity"] = by_popularity(met, advised) | {"lists": len(some)}
         return drawn
 
     def _one(self, user: int, recommended: Recommended, truth: np.ndarray) -> dict[str, Any]:
@@ -289,6 +301,26 @@ class Recommendation(Task):
                 for name, score, met in zip(names(items), scores, np.isin(items, then), strict=True)
             ],
         }
+
+
+def by_popularity(met: np.ndarray, advised: np.ndarray) -> dict[str, Any]:
+    """How much of what was met, and of what is recommended, are the most popular items.
+
+    met, advised: (items,) how often each was met by users in the training rows, and is in lists that are recommended.
+
+    >>> found = by_popularity(np.array([1, 6, 3]), np.array([0, 4, 0]))
+    >>> found["met"][-1], found["advised"][-1], round(found["covered"], 2)
+    (1.0, 1.0, 0.33)
+    """
+    order = np.argsort(-met, kind="stable")
+    count = np.unique(np.ceil(np.array(SHARES) * len(met)).astype(int))
+    met_so_far, advised_so_far = (np.cumsum(of[order]) / max(of.sum(), 1) for of in (met, advised))
+    return {
+        "items": [float(one) for one in count / len(met)],
+        "met": [float(one) for one in met_so_far[count - 1]],
+        "advised": [float(one) for one in advised_so_far[count - 1]],
+        "covered": float((advised > 0).mean()),
+    }
 
 
 def _nothing(schema: Schema, side: str) -> tuple[Tensor, Tensor]:
