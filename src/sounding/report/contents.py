@@ -25,7 +25,7 @@ from sounding.report.sounds import clip
 from sounding.report.varied import varied_examples
 from sounding.tasks import Predictions, Thumbnail
 from sounding.tasks.drawing import small
-from sounding.tasks.prepare import Prepared
+from sounding.tasks.prepared import Prepared
 from sounding.training import History
 
 MOST_EXAMPLES = 12

@@ -17,7 +17,7 @@ from sounding.report import words
 from sounding.report.sounds import clip
 from sounding.tasks import Task, Thumbnail
 from sounding.tasks.build import TENSORS, inputs_of
-from sounding.tasks.prepare import Prepared
+from sounding.tasks.prepared import Prepared
 from sounding.tasks.varying import variation
 
 EXAMPLES, VARIANTS = 8, 6
