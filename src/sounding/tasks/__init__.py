@@ -99,7 +99,7 @@ def choose_task(schema: Schema, name: str = "auto") -> tuple[str, str]:
     offered = {task: kind for task, kind in TASKS.items() if task == name or (needed and kind.needs_target)}
     claims = {task: reason for task, kind in offered.items() if (reason := kind.claims(schema)) is not None}
     if name in claims:
-        return name, f"as the settings say: {claims[name]}"
+        return name, claims[name]
     targets = ", ".join(f'"{field.name}" ({field.kind})' for field in schema.targets)
     if name != "auto":
         raise RecipeError(
