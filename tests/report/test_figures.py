@@ -192,3 +192,11 @@ def test_empty_and_odd_values_still_give_a_figure_without_nan(draw: Callable[[],
     markup = draw()
     ElementTree.fromstring(markup)
     assert not re.search(r'="[^"]*(nan|inf)', markup)
+
+
+@pytest.mark.parametrize(("positions", "between"), [([1, 2, 3], False), ([0.0, 0.5, 1.0], True)])
+def test_places_between_whole_numbers_are_named_where_there_are_some(positions, between):
+    chart = figures.line_chart("c", positions, [Line("a", [1.0, 2.0, 4.0])], x_label="x")
+    named = re.findall(r'class="tick middle"[^>]*>([^<]+)<', str(chart))
+    assert named
+    assert any("." in text for text in named) == between

@@ -34,6 +34,7 @@ def axes(
     for value, label in x.ticks(6) if x_ticks is None else x_ticks:
         if whole and value != int(value):
             continue
+        label = label.removesuffix(".0") if whole else label
         parts.append(element("line", x1=x(value), x2=x(value), y1=y.start, y2=y.start + 4, class_="stub"))
         parts.append(centred_label(x(value), y.start + 17, label, 0, WIDTH, "tick"))
     parts.append(element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="baseline"))

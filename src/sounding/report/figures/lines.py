@@ -72,7 +72,10 @@ def line_chart(
     y_ticks = y.ticks(**(ticks or {}))
     left = margin(label for _, label in y_ticks)
     x = Scale.around(positions, left, right, pad=0)
-    parts = [*axes(x, y, y_ticks, whole=True), axis_name(x, bottom, x_label)]
+    parts = [
+        *axes(x, y, y_ticks, whole=all(float(position).is_integer() for position in positions)),
+        axis_name(x, bottom, x_label),
+    ]
     if mark is not None:
         parts += [
             element("line", x1=x(mark), x2=x(mark), y1=top, y2=bottom, class_="mark"),
