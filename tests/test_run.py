@@ -18,6 +18,7 @@ from torch import nn
 
 import sounding
 from sounding.errors import DamagedError, DataError, UserError
+from sounding.fitting import check_run
 from sounding.recipe import Recipe
 from sounding.run import Events, FolderLock, load_tensors
 from sounding.training import write_manifest
@@ -175,6 +176,49 @@ def test_a_torn_last_line_of_the_events_is_left_out(tmp_path: Path) -> None:
     with events.path.open("a") as file:
         file.write('{"kind": "epo')
     assert [event["kind"] for event in events] == ["finding", "finished"]
+
+
+def test_a_run_goes_on_behind_a_torn_line(tmp_path: Path) -> None:
+    events = Events(tmp_path)
+    events.append("finding", rule="x")
+    with events.path.open("a") as file:
+        file.write('{"kind": "epo' + "x" * 200_000)
+    again = Events(tmp_path)
+    assert again.findings() == []
+    again.append("epoch", epoch=1)
+    again.append("finished")
+    assert [event["kind"] for event in Events(tmp_path)] == ["finding", "epoch", "finished"]
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "events.jsonl").write_text('{"kind"')
+    Events(tmp_path / "torn").append("finished")
+    assert [event["kind"] for event in Events(tmp_path / "torn")] == ["finished"]
+
+
+def test_a_damaged_line_is_passed_over_and_told(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("")
+    lines = [b'{"kind": "epoch", "epoch": 0}', b'{"kind": "ep\xff\x00', b"17", b'{"kind": "epoch", "epoch": 4}']
+    (tmp_path / "events.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    told = check_run(tmp_path)
+    assert told["epochs"] == 5
+    assert [finding["title"] for finding in told["findings"]] == [
+        "2 lines of events.jsonl are damaged: what they recorded is left out"
+    ]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_run_with_test_rows_in_memory_goes_on(people: pd.DataFrame, tmp_path: Path, in_memory: bool) -> None:
+    people.to_parquet(tmp_path / "people.parquet")
+    source = people if in_memory else tmp_path / "people.parquet"
+    out, test = tmp_path / "run", people.iloc[:40]
+    whole = sounding.fit(source, "income", test=test, settings=QUICK, out=out, say=None, progress=False)
+    (out / "results.json").unlink()
+    given = people if in_memory else None
+    with pytest.raises(
+        UserError, match=r"data have changed.*test rows in memory.*resume\(\".*run\", data, test=rows\)"
+    ):
+        sounding.resume(out, given, say=None, progress=False)
+    again = sounding.resume(out, given, test=test, say=None, progress=False)
+    assert again.metrics == whole.metrics
 
 
 def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def fit(
     processes = _processes(Recipe().with_settings(asked))
     (again,) = processes.any(restarted())
     if begun := processes.agreed(_begun(out, again)):
-        return resume(begun, None if isinstance(source, str | Path) else source, say=say, progress=progress)
+        source, test = (None if isinstance(given, str | Path) else given for given in (source, test))
+        return resume(begun, source, test=test, say=say, progress=progress)
     prepared = _prepared(processes, source, asked, test)
     folder = Path(processes.agreed(str(_new_folder(out, prepared.table.name)) if processes.first else ""))
     if not processes.first:
@@ -113,8 +114,10 @@ def check_run(folder: str | Path) -> dict[str, Any]:
         raise UserError("there is no run here", "give the folder of a run", file=folder)
     if not (folder / "results.json").is_file():
         events = list(Events(folder))
+        damaged = [finding.to_json() for finding in Events(folder).findings()]
         found = [{key: event[key] for key in event if key != "kind"} for event in events if event["kind"] == "finding"]
         findings = [finding for i, finding in enumerate(found) if finding not in found[:i]]  # resuming tells them again
+        findings += damaged
         epochs = max((event["epoch"] + 1 for event in events if event["kind"] == "epoch"), default=0)
         players, finished = {}, False
     else:
@@ -143,10 +146,18 @@ def _asked(target: str | Sequence[str] | None, settings: Mapping[str, Any] | Non
     return asked
 
 
-def resume(run: str | Path, source: object = None, *, say: Say | None = print, progress: bool = True) -> Run:
+def resume(
+    run: str | Path,
+    source: object = None,
+    *,
+    test: object = None,
+    say: Say | None = print,
+    progress: bool = True,
+) -> Run:
     """Go on with an interrupted run; it ends in the same bits as one that was left alone.
 
     source: only for a run on arrays or frames in memory, which the folder cannot name: the same data again.
+    test:   in the same way, rows in memory that the run was to be measured on.
 
     Raises:
         UserError: if the data are not those that the run began with.
@@ -159,15 +170,20 @@ def resume(run: str | Path, source: object = None, *, say: Say | None = print, p
         raise UserError("this run began with data in memory", "use sounding.resume(run, data)", file=folder)
     if (start := Records(_records_of(folder), resume=True).start()) is not None:
         recipe, _ = start  # the recipe in the folder may be the healed one already
-    processes = _processes(recipe)
+    processes, source = _processes(recipe), recipe.source if source is None else source
     if not processes.first:
-        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings(), kept=folder)
+        prepared = _prepared(processes, source, recipe.settings(), test, kept=folder)
         return _follow(prepared, folder, resuming=True)
     with FolderLock(folder) as lock:
-        prepared = _prepared(processes, recipe.source if source is None else source, recipe.settings(), kept=folder)
+        prepared = _prepared(processes, source, recipe.settings(), test, kept=folder)
         before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         facts = _facts(prepared)
-        noticed = [*_changes(before, facts, prepared.table.name), *lock.findings]
+        without_test = "" if recipe.test or test is not None else str(folder)
+        noticed = [
+            *_changes(before, facts, prepared.table.name, without_test),
+            *lock.findings,
+            *Events(folder).findings(),
+        ]
         prepared = replace(prepared, findings=[*prepared.findings, *noticed])
         return _train(prepared, folder, facts, started, say=say or _silence, progress=progress, resuming=True)
 
@@ -391,12 +407,16 @@ def _ship(prepared: Prepared, network: nn.Module, results: dict[str, Any], folde
     write_folder(folder, files)
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any], name: str) -> list[Finding]:
-    """What differs from when the run began: other data are an error, another machine is a finding."""
+def _changes(before: dict[str, Any], now: dict[str, Any], name: str, without_test: str = "") -> list[Finding]:
+    """What differs from when the run began: other data are an error, another machine is a finding.
+
+    without_test: the folder of the run, if no test rows were given and the recipe names none.
+    """
     if before["data"] != now["data"]:
+        test = f'; if it had test rows in memory, use sounding.resume("{without_test}", data, test=rows)'
         raise UserError(
             f"the data have changed since this run began ({before['data'][:12]} then, {now['data'][:12]} now)",
-            "bring the old data back, or begin a new run",
+            "bring the old data back, or begin a new run" + test * bool(without_test),
             file=name,
         )
     differ = [f"{key} was {before[key]}, is {now.get(key)}" for key in before if before[key] != now.get(key)]

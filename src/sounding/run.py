@@ -387,6 +387,10 @@ def environment(fingerprint: str) -> dict[str, Any]:
     }
 
 
+BLOCK = 1 << 16
+"""Bytes that are read at once when the end of a line is looked for."""
+
+
 class Events:
     """Appends one line of JSON per record to `events.jsonl`; a crash can tear the last line only.
 
@@ -396,10 +400,14 @@ class Events:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "events.jsonl"
         self._waiting: list[str] = []
+        self._is_whole = False
 
     def append(self, kind: str, **values: Any) -> None:
         """Write one record, and those that wait."""
         self._waiting.append(json.dumps({"kind": kind, **values}))
+        if not self._is_whole:
+            _cut_torn(self.path)
+            self._is_whole = True
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n".join(self._waiting) + "\n")
         self._waiting.clear()
@@ -414,14 +422,44 @@ class Events:
             self._waiting.append(json.dumps({"kind": "step", **values}))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """All records; a last line that was torn by a crash is left out."""
+        """All records; a last line that was torn by a crash is left out, and so are damaged ones: see `findings`."""
+        return (record for record, _ in self._lines() if record is not None)
+
+    def findings(self) -> list[Finding]:
+        """How many lines before the last one cannot be read, if any."""
+        damaged = sum(record is None and line.endswith("\n") for record, line in self._lines())
+        if not damaged:
+            return []
+        title = f"{damaged} lines of {self.path.name} are damaged: what they recorded is left out"
+        return [Finding(rule="damaged-events", severity="warning", title=title, evidence={"lines": damaged})]
+
+    def _lines(self) -> Iterator[tuple[dict[str, Any] | None, str]]:
+        """The record of each line, or none where it cannot be read, and the line."""
         if not self.path.is_file():
             return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:
+                    record = None
+                yield record if isinstance(record, dict) and "kind" in record else None, line
+
+
+def _cut_torn(path: Path) -> None:
+    """Cut what stands behind the last end of a line, which the next record would be glued to."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        at = file.seek(0, os.SEEK_END)
+        while at:
+            start = max(at - BLOCK, 0)
+            file.seek(start)
+            if (end := file.read(at - start).rfind(b"\n")) >= 0:
+                file.truncate(start + end + 1)
                 return
+            at = start
+        file.truncate(0)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -196,6 +196,20 @@ def test_a_difference_is_paired() -> None:
     assert single[1] - single[0] > 0.05
 
 
+def test_a_difference_of_predictions_of_different_width_is_paired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector gives more boxes for each picture than a simple model, and is resampled less often."""
+    monkeypatch.setattr(ours, "BOOTSTRAP_WORK", 300 * 60 * 3)
+
+    def measure(values: np.ndarray, truth: np.ndarray, weight: np.ndarray, **_: object) -> dict[str, np.ndarray]:
+        return {"mean": weight @ values.max((1, 2)) / weight.sum(1)}
+
+    wide = np.random.default_rng(0).random((60, 100, 6))
+    wide[:, 3:] = 0
+    one, other = (ours.bootstrap(measure, each, np.zeros(60), samples=1000, seed=0) for each in (wide, wide[:, :3]))
+    assert len(one["mean"]) < len(other["mean"])
+    assert ours.differences(one, other)["mean"] == pytest.approx((0, 0), abs=1e-12)
+
+
 def test_bootstrap_repeats_and_depends_on_the_seed() -> None:
     p, y, _ = sample(2)
     one, two, other = (intervals(ours.classification_metrics, p, y, 50, seed) for seed in (1, 1, 2))

@@ -222,6 +222,23 @@ def test_columns_find_their_side(files: Path) -> None:
     assert left == {"title", "time"}
 
 
+def test_columns_are_kept_of_training_rows_alone(tmp_path: Path) -> None:
+    rows = [(f"u{n % 9}", f"i{n // 9 % 7}", 20 + n % 9, 7 + n // 9 % 7) for n in range(63)]
+    write(tmp_path / "r.csv", "user,item,age,weight", rows)
+    write(tmp_path / "t.csv", "user,item,age,weight", [(f"u{n}", f"i{n % 7}", 99, 99) for n in range(9)])
+    asked = {**QUICK, "task": "recommendation", "data.kinds": {"age": "number", "weight": "number"}}
+    prepared = prepare(tmp_path / "r.csv", {**asked, "data.test": 0.0}, test=tmp_path / "t.csv")
+    network: Any = prepared.network()
+    for changed in (network, prepared.by(prepared.recipe).network()):
+        for side in ("user", "item"):
+            numbers, categories = (tensor.numpy() for tensor in changed.columns(side))
+            blocks = [prepared.encoded.blocks[f"{side}:{form}"] for form in ("numbers", "categories")]
+            for row in prepared.split.train:
+                code = int(blocks[1][row, 0])
+                np.testing.assert_array_equal(numbers[code], blocks[0][row])
+                np.testing.assert_array_equal(categories[code], blocks[1][row])
+
+
 def test_repeats_are_in_one_part_only(tmp_path: Path) -> None:
     rows = [(f"u{n % 10}", f"i{n % 7}") for n in range(140)]  # each pair twice
     write(tmp_path / "r.csv", "user,item", rows)

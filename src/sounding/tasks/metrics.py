@@ -265,7 +265,8 @@ def bootstrap(
     """Each metric on resamples of the rows, drawn with replacement: (S,) values for each.
 
     The draws depend on the seed and the number of rows alone, so two predictions of the same rows meet the same
-    resamples. S is `samples`, or fewer (though 200 at least) where that many would take longer than some seconds.
+    resamples, in the same order. S is `samples`, or fewer (though 200 at least) where that many would take longer than
+    some seconds: fewer for predictions with more answers.
 
     names:  the metrics in question; all when empty.
     Source: Efron and Tibshirani 1993, chapters 6 and 13.
@@ -306,8 +307,9 @@ def intervals(found: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
 
 
 def differences(one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """The `interval` of (one - other) for each metric of both, which were measured on the same resamples."""
-    return {name: interval(values - other[name]) for name, values in one.items() if name in other}
+    """The `interval` of (one - other) for each metric of both, on the first resamples, which both were measured on."""
+    both = {name: min(len(values), len(other[name])) for name, values in one.items() if name in other}
+    return {name: interval(one[name][:count] - other[name][:count]) for name, count in both.items()}
 
 
 def defined(metrics: dict[str, Value]) -> dict[str, float]:

@@ -100,7 +100,7 @@ class Prepared:
     def by(self, recipe: Recipe) -> Prepared:
         """The same rows for another recipe of network and training."""
         task = TASKS[recipe.task].for_schema(self.schema, recipe).reading(self.table, self.encoded)
-        return replace(self, recipe=recipe, task=task.knowing(self.target[self.split.train]))
+        return replace(self, recipe=recipe, task=task.keeping(self.split.train).knowing(self.target[self.split.train]))
 
     def batches(self, rows: np.ndarray, *, training: bool = False) -> Batches:
         """Some rows as batches; those that are trained on come shuffled and augmented.

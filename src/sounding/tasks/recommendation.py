@@ -66,6 +66,7 @@ class Recommendation(Task):
         self.schema, self.settings, self.top = schema, settings, settings.top
         self.keys = {side: cast("Category", schema[getattr(settings, side)].fitted) for side in SIDES}
         self.columns: list[tuple[Tensor, Tensor]] = [_nothing(schema, side) for side in SIDES]
+        self.blocks: Mapping[str, np.ndarray] = {}
         self.pairs: dict[str, np.ndarray] = {}
         self.counts = {"learned": 0, "held": 0}
         self.lacking: frozenset[str] = frozenset()
@@ -95,9 +96,9 @@ class Recommendation(Task):
         return cast("Self", task)
 
     def reading(self, table: Table, encoded: Encoded) -> Self:
-        """With the columns of every user and item, by its code."""
+        """With what stands in its rows."""
         task = copy.copy(self)
-        task.columns = [_kept(encoded, side, pair) for side, pair in zip(SIDES, self.columns, strict=True)]
+        task.blocks = encoded.blocks
         task.names = interactions.names_of(table, self.schema, self.settings.item)
         task.cold = {side: int((encoded.blocks[f"{side}:categories"][:, 0] == 0).sum()) for side in SIDES}
         task.rows = len(table)
@@ -133,6 +134,12 @@ class Recommendation(Task):
                 )
             )
         return found
+
+    def keeping(self, rows: np.ndarray) -> Self:
+        """With the columns of every user and item by its code, as its first training row has them."""
+        task = copy.copy(self)
+        task.columns = [_kept(self.blocks, rows, side, pair) for side, pair in zip(SIDES, self.columns, strict=True)]
+        return task
 
     def knowing(self, truth: np.ndarray) -> Self:
         """With what users met in the training rows, which is not recommended to them again."""
@@ -333,16 +340,17 @@ def _nothing(schema: Schema, side: str) -> tuple[Tensor, Tensor]:
     return torch.zeros(codes, len(numbers.features) if numbers else 0), kept
 
 
-def _kept(encoded: Encoded, side: str, nothing: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The same, with what stands in the rows."""
-    numbers, categories = (tensor.clone() for tensor in nothing)
-    rows = torch.from_numpy(np.array(encoded.blocks[f"{side}:categories"]))
-    codes = rows[:, 0].long()
-    known = codes > 0
-    categories[codes[known]] = rows[known]
-    if f"{side}:numbers" in encoded.blocks:
-        numbers[codes[known]] = torch.from_numpy(np.array(encoded.blocks[f"{side}:numbers"]))[known]
-    return numbers, categories
+def _kept(
+    blocks: Mapping[str, np.ndarray], rows: np.ndarray, side: str, nothing: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The same, with what stands in the first of these rows for each code; 0 is that of none."""
+    kept = tuple(tensor.clone() for tensor in nothing)
+    codes, first = np.unique(blocks[f"{side}:categories"][rows, 0], return_index=True)
+    first, codes = rows[first[codes > 0]], codes[codes > 0]
+    for tensor, form in zip(kept, ("numbers", "categories"), strict=True):
+        if f"{side}:{form}" in blocks:
+            tensor[torch.from_numpy(codes).long()] = torch.from_numpy(blocks[f"{side}:{form}"][first])
+    return kept
 
 
 def _filled(network: Recommender, inputs: tuple[Tensor, ...], at: int, side: str) -> tuple[Tensor, ...]:

@@ -157,6 +157,10 @@ class Task(ABC):
         """Why nothing can be compared with simple models, and what there is to say instead; mostly nothing."""
         return ""
 
+    def keeping(self, rows: np.ndarray) -> Self:
+        """This task, with what it keeps of the training rows, given by their places in the table: mostly nothing."""
+        return self
+
     def knowing(self, truth: np.ndarray) -> Self:
         """This task, ready to train: class weights and the headline depend on the truth of the training rows."""
         return self
