@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import sounding
+from sounding.cli import main
 from sounding.errors import DamagedError, DataError, UserError
 from sounding.fitting import check_run
 from sounding.recipe import Recipe
@@ -274,3 +275,13 @@ def test_a_table_with_pictures_and_words_in_one_row(tmp_path: Path) -> None:
         "hour": "number",
     }
     assert run.predict_probabilities(source).shape == (120, 2)
+
+
+def test_predictions_that_cannot_be_written_are_not_made(
+    run: sounding.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sounding.run.Run.predict_table", None)
+    assert main(["predict", str(run.path), "people.csv", "--out", str(tmp_path / "x.json")]) == 2
+    assert 'x.json" is not known: write to a .csv or a .parquet file' in capsys.readouterr().err.replace("; ", ": ")
+    assert main(["predict", str(run.path), "--count", "-1"]) == 2
+    assert "-1 samples are asked for" in capsys.readouterr().err

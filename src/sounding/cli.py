@@ -101,13 +101,15 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from sounding.run import load, write_files, write_samples, write_table
+    from sounding.run import load, refuse_no_table, write_files, write_samples, write_table
 
     if sum(one is not None for one in (options.source, options.count, options.prompt)) != 1:
         raise UserError(
             "predict takes rows, makes some up, or writes a text on",
             "give a SOURCE, --count N for so many samples, or --prompt TEXT",
         )
+    if options.out and Path(options.out).suffix:
+        refuse_no_table(options.out)
     if options.prompt is not None:
         how = {name: getattr(options, name) for name in ("length", "temperature", "top_k", "top_p")}
         pieces = load(options.run).write(options.prompt, seed=options.seed, **how)

@@ -42,7 +42,7 @@ from sounding.finding import Finding
 from sounding.kinds import Encoded
 from sounding.recipe import Recipe
 from sounding.tasks import TASKS, Predictions, Style, Task, arrange, build_network
-from sounding.tasks.painting import Painted, optimized, read_colours, write_picture
+from sounding.tasks.painting import Painted, optimized, read_colours, refuse_ending, write_picture
 from sounding.tasks.perception import Perception
 from sounding.tasks.samples import Samples, columns_of, draw_samples
 from sounding.training import EpochRecord, StepRecord
@@ -178,8 +178,10 @@ class Run:
         label: the class that all of them are to have, for a model that was trained with a target.
 
         Raises:
-            UserError: if the model makes nothing up, knows no classes, or not this one.
+            UserError: if the model makes nothing up, knows no classes, or not this one; or for a count below 1.
         """
+        if count < 1:
+            raise UserError(f"{count} samples are asked for", "give 1 or more")
         code = None
         if label is not None:
             classes = getattr(self.task, "classes", ())
@@ -302,6 +304,8 @@ def paint(
         UserError: for a picture that cannot be read, or a run that does not paint.
     """
     recipe = Recipe().with_settings(settings or {})
+    if out is not None:
+        refuse_ending(out)
     if Path(style).is_dir():
         run = Run(Path(style))
         if not isinstance(run.task, Style):
@@ -323,11 +327,21 @@ def write_table(table: pa.Table, path: str | None) -> None:
 
     if path is None:
         pyarrow.csv.write_csv(table, sys.stdout.buffer)
-    elif path.endswith(".parquet"):
+        return
+    refuse_no_table(path)
+    if path.endswith(".parquet"):
         pyarrow.parquet.write_table(table, path)
-    elif path.endswith(".csv"):
-        pyarrow.csv.write_csv(table, path)
     else:
+        pyarrow.csv.write_csv(table, path)
+
+
+def refuse_no_table(path: str) -> None:
+    """Refuse to write a table to a file of another ending.
+
+    Raises:
+        RecipeError: for an ending that is not known.
+    """
+    if not path.endswith((".parquet", ".csv")):
         raise RecipeError(f'the ending of "{path}" is not known', "write to a .csv or a .parquet file")
 
 

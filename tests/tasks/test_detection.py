@@ -190,6 +190,19 @@ def test_decoding_keeps_the_best_of_boxes_that_overlap(run: Run) -> None:
     assert isinstance(predictions, Predictions)
 
 
+def test_validation_keeps_boxes_alone_and_measures_the_same(run: Run, drawn: tuple[np.ndarray, list[Any]]) -> None:
+    task = run.task
+    truth = table(drawn[0][90:115], drawn[1][90:115])
+    prepared = check(truth, "boxes", settings={"task": "detection"})
+    pictures = torch.from_numpy(np.ascontiguousarray(drawn[0][90:115].transpose(0, 3, 1, 2)))
+    with torch.no_grad():
+        outputs = run.network(pictures)
+    target = torch.from_numpy(prepared.target)
+    kept = torch.cat([task.compact(type(outputs)(*(part[at : at + 5] for part in outputs))) for at in range(0, 25, 5)])
+    assert kept.shape == (25, 100, 6)  # whatever the pictures have of places
+    assert task.validation_metrics(kept, target) == task.validation_metrics(outputs, target)
+
+
 def test_pictures_are_varied_by_its_own_settings_or_not_at_all(drawn: tuple[np.ndarray, list[Any]]) -> None:
     pictures, boxes = drawn
     source = table(pictures[:40], boxes[:40])

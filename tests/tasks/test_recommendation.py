@@ -128,6 +128,11 @@ def test_ranks_against_sorting() -> None:
         assert ranks[row] == expected
 
 
+def test_what_is_no_number_is_ranked_last() -> None:
+    scores, codes = torch.tensor([[0.1, float("nan"), 0.5]] * 3), torch.tensor([1, 2, 3])
+    assert ranks_of(scores, codes, torch.zeros(3, 3, dtype=torch.bool)).tolist() == [1, 2, 0]
+
+
 def test_metrics_of_lists_against_the_obvious_way_and_scikit_learn() -> None:
     draw = np.random.default_rng(1)
     items, top = 30, 10
@@ -154,6 +159,15 @@ def test_users_in_parts_are_recommended_the_same(files: Path, monkeypatch: pytes
     monkeypatch.setattr(ranking, "CELLS", 2 * catalogue.shape[0] * catalogue.shape[1])  # two users at a time
     assert [len(part) for (part,) in ranking._in_parts(catalogue, torch.zeros(7, 1))] == [2, 2, 2, 1]
     np.testing.assert_array_equal(load(files / "run").predict(files / "who.csv"), at_once)
+
+
+def test_where_no_items_are_left_there_are_none(files: Path) -> None:
+    run = run_of(files, None, **{"training.epochs": 1, "recommendation.top": ITEMS})
+    write(files / "who.csv", "user", [("u0",), ("u1",)])
+    names, (table, _) = run.predict(files / "who.csv"), run.predict_table(files / "who.csv")
+    assert names.shape == (2, ITEMS)
+    assert [name for name in names.ravel() if name is not None] == table["item"].to_pylist()
+    assert len(table) < 2 * ITEMS
 
 
 def test_what_was_seen(files: Path) -> None:

@@ -197,3 +197,25 @@ def test_the_task_needs_pictures_and_a_style(pictures: Path) -> None:
     table = {"x": [1.5, 2.5] * 20}
     with pytest.raises((DataError, UserError), match=r"pictures|painting"):
         fit(table, settings={"task": "style", "style.picture": "x.png"}, say=None)
+
+
+def test_eyes_for_grey_look_at_grey_pictures_as_at_colours() -> None:
+    eyes = Perception(
+        LayerFeatures(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU())),
+        channels=1,
+        standardize=torch.nn.Identity(),
+        told="",
+    )
+    grey = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    style = eyes.style_of(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
+    one, other = (eyes.distances(seen, seen.flip(3), style) for seen in (grey, grey.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(one.style, other.style)
+    torch.testing.assert_close(one.content, other.content)
+
+
+def test_a_painting_that_cannot_be_written_is_not_painted(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sounding.run.optimized", None)
+    with pytest.raises(RecipeError, match=r'the ending of ".*p.gif" is not known'):
+        paint(pictures / "temple.png", pictures / "flower.jpg", out=tmp_path / "p.gif")

@@ -72,7 +72,7 @@ class BoxAugmentation:
             kept[torch.from_numpy(chosen)] = of_quarters
         if self.colour:
             factors = generator(self.seed, epoch, step, "colour").uniform(1 - self.colour, 1 + self.colour, (count, 3))
-            varied = recolour(varied, torch.from_numpy(factors))
+            varied = recolour(varied, torch.from_numpy(factors).to(varied.device))
         return batch._replace(inputs=(varied,), target=gathered(kept))
 
     def _maps(self, draws: np.random.Generator, count: int, size: tuple[int, int]) -> Tensor:
@@ -92,7 +92,7 @@ class BoxAugmentation:
         size = (height, width)
         x, y = ((draws.uniform(0.3, 0.7, count) * side).round() for side in (width, height))
         rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
-        whole = torch.full((count, pictures.shape[1], *size), GREY, dtype=pictures.dtype)
+        whole = pictures.new_full((count, pictures.shape[1], *size), GREY)
         found = []
         for below in (False, True):
             for right in (False, True):
@@ -108,8 +108,8 @@ class BoxAugmentation:
                 to_y = torch.from_numpy(y) - height / 2 + (factor * height / 2) * (1 if below else -1)
                 maps = then(maps, shifted(to_x, to_y))
                 px, py = torch.from_numpy(x)[:, None, None], torch.from_numpy(y)[:, None, None]
-                inside = ((rows >= py) == below) & ((columns >= px) == right)
-                some = torch.from_numpy(partner)
+                inside = (((rows >= py) == below) & ((columns >= px) == right)).to(pictures.device)
+                some = torch.from_numpy(partner).to(pictures.device)
                 whole = torch.where(inside[:, None], warp(pictures[some], maps, size, fill=GREY), whole)
                 limits = torch.stack(
                     [

@@ -168,6 +168,10 @@ class Detection(Task):
         """The boxes alone."""
         return self.found(outputs)
 
+    def compact(self, outputs: Detections) -> Tensor:
+        """The boxes alone."""
+        return self.found(outputs)
+
     def found(self, outputs: Detections) -> Tensor:
         """(B, K, 6): what is left of the answers when of those that overlap the best is kept."""
         starts = range(0, max(len(outputs.logits), 1), TOGETHER)

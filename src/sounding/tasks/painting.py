@@ -93,12 +93,21 @@ def _pixels(picture: Tensor) -> np.ndarray:
     return (picture[0].detach() * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def write_picture(pixels: np.ndarray, path: str | Path) -> None:
-    """Write (3, H, W) uint8 as a picture, by the ending of the name.
+def refuse_ending(path: str | Path) -> None:
+    """Refuse to write what is no picture, by the ending of the name.
 
     Raises:
         RecipeError: for an ending that is not known.
     """
     if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"):
         raise RecipeError(f'the ending of "{path}" is not known', "write to a .png or a .jpg")
+
+
+def write_picture(pixels: np.ndarray, path: str | Path) -> None:
+    """Write (3, H, W) uint8 as a picture, by the ending of the name.
+
+    Raises:
+        RecipeError: for an ending that is not known.
+    """
+    refuse_ending(path)
     Pillow.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(path)

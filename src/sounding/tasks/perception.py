@@ -117,6 +117,8 @@ class Perception:
     def maps(self, pictures: Tensor) -> list[Tensor]:
         """Of each layer (B, channels, h, w), the largest first; eyes for grey look at every colour by itself.
 
+        Of grey pictures they are those of pictures in three equal colours.
+
         Raises:
             RecipeError: if there is no layer with maps.
         """
@@ -126,7 +128,7 @@ class Perception:
             found = self.features.maps(self.standardize(seen))
         else:
             found = self.features.maps(self.standardize(pictures.flatten(0, 1)[:, None]))
-            found = [one.reshape(len(pictures), -1, *one.shape[2:]) for one in found]
+            found = [one.reshape(len(pictures), -1, *one.shape[2:]).repeat(1, 3 // colours, 1, 1) for one in found]
         if not found:
             raise RecipeError("the backbone has no layers of convolutions that could be compared", "give another")
         return found

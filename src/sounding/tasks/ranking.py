@@ -201,13 +201,15 @@ def _in_parts(catalogue: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...
 def ranks_of(scores: Tensor, codes: Tensor, left_out: Tensor) -> Tensor:
     """(B,) float: how many items stand before the one with a code from 1 on; of equal scores the first stands first.
 
-    scores, left_out: (B, items). Infinite for code 0, and for an item that is left out.
+    scores, left_out: (B, items). Infinite for code 0, and for an item that is left out. A score that is no number
+    stands behind all others.
 
     >>> ranks_of(torch.tensor([[0.1, 0.9, 0.5]]), torch.tensor([3]), torch.zeros(1, 3, dtype=torch.bool))
     tensor([1.])
     """
     places = torch.arange(scores.shape[1], device=scores.device)
     at = (codes - 1).clamp(min=0)[:, None]
+    scores = torch.where(scores.isnan(), -torch.inf, scores)
     own = scores.gather(1, at)
     before = ((scores > own) | ((scores == own) & (places < at))) & ~left_out
     rank = before.sum(1).to(scores.dtype)

@@ -238,9 +238,11 @@ class Recommendation(Task):
         return scores
 
     def decide(self, predictions: Predictions) -> np.ndarray:
-        """Names of items, (N, k); or the values themselves."""
+        """Names of items, (N, k), none where there are no more; or the values themselves."""
         if isinstance(predictions, Recommended):
-            return self.keys["item"].decode(predictions.items)
+            names = self.keys["item"].decode(predictions.items).astype(object)
+            names[~np.isfinite(predictions.values)] = None
+            return names
         return predictions.values
 
     def to_columns(self, predictions: Predictions) -> dict[str, np.ndarray]:
@@ -344,13 +346,13 @@ def _kept(
     blocks: Mapping[str, np.ndarray], rows: np.ndarray, side: str, nothing: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """The same, with what stands in the first of these rows for each code; 0 is that of none."""
-    kept = tuple(tensor.clone() for tensor in nothing)
+    numbers, categories = (tensor.clone() for tensor in nothing)
     codes, first = np.unique(blocks[f"{side}:categories"][rows, 0], return_index=True)
     first, codes = rows[first[codes > 0]], codes[codes > 0]
-    for tensor, form in zip(kept, ("numbers", "categories"), strict=True):
+    for tensor, form in ((numbers, "numbers"), (categories, "categories")):
         if f"{side}:{form}" in blocks:
             tensor[torch.from_numpy(codes).long()] = torch.from_numpy(blocks[f"{side}:{form}"][first])
-    return kept
+    return numbers, categories
 
 
 def _filled(network: Recommender, inputs: tuple[Tensor, ...], at: int, side: str) -> tuple[Tensor, ...]:
