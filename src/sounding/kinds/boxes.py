@@ -19,7 +19,7 @@ from sounding.recipe import DataRecipe
 
 EDGES = ("left", "top", "right", "bottom")
 CELL = pa.list_(pa.struct([("label", pa.string()), *((edge, pa.float64()) for edge in EDGES)]))
-"""What sources make of the boxes of a picture: pixels of it as it is stored, from its upper left corner (0, 0)."""
+"""What sources make of the boxes of a picture: pixels of it, turned upright by EXIF, from its upper left (0, 0)."""
 NOTHING = -1.0
 """The code that stands where there is no box."""
 MOST_NAMED = 20
@@ -30,8 +30,8 @@ MOST_NAMED = 20
 class Boxes(Target):
     """Labelled boxes in a picture: (N, most, 5) float32, the code of the class, then left, top, right, bottom.
 
-    Rows with fewer boxes end in `NOTHING`. Edges are pixels of the picture as it is stored. Boxes without an area are
-    left out, with a finding that names file and object.
+    Rows with fewer boxes end in `NOTHING`. Edges are pixels of the picture, turned upright by EXIF. Boxes without an
+    area are left out, with a finding that names file and object.
     """
 
     name: ClassVar[str] = "boxes"
