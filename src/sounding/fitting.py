@@ -242,7 +242,7 @@ def _train(
             events.append("finding", **finding.to_json())
     prepared = replace(prepared, findings=[*prepared.findings, *found])
 
-    task = task.calibrated(network, prepared.inputs_of(split.validation), target[split.validation])
+    task = task.calibrated(network, prepared.inputs_of(split.validation), target[split.validation], split.validation)
     prepared = replace(prepared, task=task)
     say("comparing with simple models on the same rows")
     predictions = {

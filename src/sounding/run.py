@@ -157,6 +157,9 @@ class Run:
         if self.recipe.data.window:
             first = np.asarray(table.data[FIRST_POINT])
             columns = task.to_point_columns(predictions, first, int(first[-1]) + self.recipe.data.window)
+            if group := self.recipe.data.group:
+                holding = np.searchsorted(first, columns.get("point", first), side="right") - 1
+                columns = {group: table.data[group].to_numpy()[holding], **columns}
         return pa.table(columns), findings
 
     def predict_files(self, source: object) -> tuple[Iterator[tuple[str, bytes]], Sequence[Finding]]:

@@ -163,6 +163,7 @@ def test_the_target_cannot_have_another_role():
         ([n % 30 for n in range(60)], "", "number"),
         (np.linspace(0, 1, 60), "", "number"),
         ([0.5, 1.5, 2.5] * 20, "", "number"),
+        ([f"{n},25" for n in range(59)] + ["12"], "", "number"),
         ([0, 1, 2] * 20, "number", "number"),
         ([n % 30 for n in range(60)], "category", "category"),
         (["2020-01-01", "2020-01-02"] * 30, "", "category"),

@@ -170,6 +170,25 @@ def test_the_latest_rows_test(times: object) -> None:
     assert 'the latest in "when"' in notes[0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_of_one_time_are_in_one_part(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    times = draw.integers(0, 12, 200)
+    columns = {"when": times, "x": np.arange(200) * 0.5, "y": np.arange(200) * 0.25}
+    split, _ = split_of(columns, DataRecipe(time="when", test=0.1, validation=0.1))
+    assert_whole(split, 200)
+    assert times[split.train].max() < times[split.validation].min()
+    assert times[split.validation].max() < times[split.test].min()
+    possible = [(times >= time).sum() for time in range(2, 12)]
+    assert len(split.test) == min(possible, key=lambda size: abs(size - 20))
+
+
+def test_too_few_times_names_both_numbers() -> None:
+    columns = {"when": [1] * 30 + [2] * 30, "x": np.arange(60) * 0.5, "y": np.arange(60) * 0.25}
+    with pytest.raises(DataError, match=r"2 different times for 3 parts.*3 times or more"):
+        split_of(columns, DataRecipe(time="when"))
+
+
 def test_a_row_without_time_is_named() -> None:
     columns = {
         "when": ["2024-01-01", "", "2024-01-03", "2024-01-04"],

@@ -69,6 +69,23 @@ def test_columns_that_are_no_numbers_are_left_out_and_named() -> None:
         cut(Table(pa.table({"w": list("vwxyz")}), "t"), settings(window=2))
 
 
+def test_numbers_with_a_decimal_comma_are_read_as_such() -> None:
+    written = ["10,25", "11,5", "12", "9,75", "8,125"]
+    table = Table(pa.table({"a": written, "y": written}), "t")
+    cuts = cut(table, settings(window=2, stride=1), ["y"])
+    assert cuts.data["a"].to_pylist() == [[10.25, 11.5], [11.5, 12.0], [12.0, 9.75], [9.75, 8.125]]
+    assert cuts.data["y"].to_pylist() == [11.5, 12.0, 12.0, 9.75]
+    assert [finding.rule for finding in cuts.findings] == ["number-format"]
+
+
+def test_a_cell_that_is_no_number_is_refused_by_its_line() -> None:
+    from sounding.data.sources import csv
+
+    table = csv.parse(b"a,b\n1,1\nbroken,2\n3,3\n", DataRecipe(), file="long.csv")
+    with pytest.raises(DataError, match=r"(?s)long\.csv.*3.*a.*\"broken\" is not a number"):
+        cut(table, settings(window=2, kinds={"a": "number"}))
+
+
 def test_no_point_is_in_two_parts() -> None:
     asked = settings(window=8, stride=3, validation=0.2, test=0.2)
     table = cut(read_source(pa.table({"a": np.random.default_rng(0).normal(size=200)}), asked), asked)
@@ -80,9 +97,52 @@ def test_no_point_is_in_two_parts() -> None:
     assert not held["train"] & held["validation"]
     assert not held["validation"] & held["test"]
     assert max(held["train"]) < min(held["validation"]) < min(held["test"])
-    assert "2 windows before each" in notes[-1]
+    assert "4 windows before them" in notes[-1]
     with pytest.raises(DataError, match="too few"):
         make_split(table.slice(0, 6), Schema.infer(table, asked, []), asked, 0)
+
+
+def test_no_window_holds_points_of_two_series() -> None:
+    machines = ["b", "a", "b", "a", "a", "b", "b", "b", "a", "b"]
+    times = [3, 1, 1, 2, 4, 2, 4, 6, 3, 5]
+    values = [float(10 * "ab".index(name) + time) for name, time in zip(machines, times, strict=True)]
+    table = Table(pa.table({"machine": machines, "t": times, "v": values}), "t.csv")
+    asked = settings(window=3, stride=2, group="machine", time="t")
+    cuts = cut(table, asked)
+    assert cuts.data["v"].to_pylist() == [[1, 2, 3], [2, 3, 4], [11, 12, 13], [13, 14, 15], [14, 15, 16]]
+    assert cuts.data["machine"].to_pylist() == ["a", "a", "b", "b", "b"]
+    assert cuts.data["first_point"].to_pylist() == [0, 1, 4, 6, 7]
+    with pytest.raises(DataError, match=r"4 points in the series a, fewer than data\.window = 5"):
+        cut(table, settings(window=5, group="machine"))
+    with pytest.raises(DataError, match=r"at the time of another row.*data\.group=COLUMN"):
+        cut(table, settings(window=3, time="t"))
+
+
+@pytest.mark.parametrize("points", range(30, 41))
+def test_the_last_window_is_nearer_and_shares_no_point_either(points: int) -> None:
+    asked = settings(window=5, stride=3, validation=0.0, test=0.01)
+    table = cut(Table(pa.table({"a": np.arange(float(points))}), "t"), asked)
+    asked = of_windows(asked)
+    split, _ = make_split(table, Schema.infer(table, asked, []), asked, 0)
+    first = np.array(table.data["first_point"])
+    assert len(split.test) == 1
+    assert first[split.train].max() + 5 <= first[split.test[0]]
+    left_out = np.delete(first, np.concatenate([split.train, split.test]))
+    assert (left_out + 5 > first[split.test[0]]).all()
+
+
+def test_whole_series_measure() -> None:
+    asked = settings(window=8, group="machine", validation=0.2, test=0.2)
+    columns = {"machine": np.repeat(list("abcdef"), 30), "v": np.random.default_rng(0).normal(size=180)}
+    table = cut(read_source(pa.table(columns), asked), asked)
+    asked = of_windows(asked)
+    schema = Schema.infer(table, asked, [])
+    assert [field.name for field in schema.inputs] == ["v"]
+    split, _ = make_split(table, schema, asked, 0)
+    names = np.array(table.data["machine"].to_pylist())
+    held = [set(names[rows]) for rows in split.parts.values()]
+    assert all(held)
+    assert sum(map(len, held)) == 6
 
 
 def test_means_of_points_are_those_of_a_loop() -> None:

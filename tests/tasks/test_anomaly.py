@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from sounding.errors import DataError, RecipeError
 from sounding.networks import Reconstruction
 from sounding.recipe import Recipe
 from sounding.tasks.anomaly import Anomaly, AnomalyPredictions
+from sounding.tasks.prepare import prepare
 
 QUICK = {"task": "anomaly", "training.epochs": 15, "training.plan": "reference", "evaluation.bootstrap": 20}
 
@@ -36,7 +37,7 @@ def rows(count: int = 400, strange: int = 20, seed: int = 0) -> dict[str, Any]:
 def task_for(columns: dict[str, Any], target: list[str], **settings: Any) -> tuple[Anomaly, Table, Any, list[str]]:
     recipe = Recipe().with_settings({"task": "anomaly", **settings})
     table = Table(pa.table(columns), "t.csv")
-    schema = Schema.infer(table, recipe.data, target, "anomaly")
+    schema = Schema.infer(table, recipe.data, target, Anomaly.target_kind)
     split, _ = make_split(table, schema, recipe.data, 0)
     split, follows, lines = Anomaly.from_source.narrowed(table, schema, split, recipe)
     schema, _ = schema.fit(table, split.train, recipe.data, None, np.arange(len(table)))
@@ -263,3 +264,29 @@ class TestSeries:
         first = sorted(row["points"][0] for row in rows)
         assert len(first) > 1
         assert min(np.diff(first)) >= 20
+
+    def test_points_are_calibrated_from_the_windows_that_hold_them(self) -> None:
+        draw = np.random.default_rng(0)
+        strange = np.zeros(300, dtype=int)
+        strange[220:225] = 1  # so that validation windows are left out, and those that stay have a gap
+        settings = {**QUICK, "data.window": 10, "data.stride": 2, "training.epochs": 1, "data.validation": 0.25}
+        case = prepare(pa.table({"v": draw.normal(size=300), "strange": strange}), {**settings, "target": ["strange"]})
+        rows = case.split.validation
+        first = np.asarray(case.table.data["first_point"])[rows]
+        assert (np.diff(first) > 2).any()
+        task, network = cast("Anomaly", case.task), case.network()
+        task = task.calibrated(network, case.inputs_of(rows), case.target[rows], rows)
+        parts = task.predict(network, case.inputs_of(rows)).parts
+        held: dict[int, list[float]] = {}
+        for begin, scores in zip(first, parts, strict=True):
+            for at, score in enumerate(scores):
+                held.setdefault(int(begin) + at, []).append(float(score))
+        np.testing.assert_allclose(task.points, sorted(np.mean(scores) for scores in held.values()), rtol=1e-6)
+
+    def test_points_of_several_series_bear_their_names(self, tmp_path: Path) -> None:
+        columns = {"machine": np.repeat(list("abcd"), 60), "v": np.random.default_rng(0).normal(size=240)}
+        settings = {**QUICK, "data.window": 10, "data.group": "machine", "training.epochs": 1}
+        run = fit(columns, settings=settings, out=tmp_path / "run", say=None, progress=False)
+        found, _ = run.predict_table({"machine": ["d", "c"] * 15, "v": np.arange(30.0)})
+        assert found["machine"].to_pylist() == ["c"] * 15 + ["d"] * 15
+        assert found["point"].to_pylist() == list(range(30))

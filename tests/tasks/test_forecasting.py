@@ -268,6 +268,26 @@ def test_data_that_cannot_be_forecast() -> None:
         prepared(shops(1).set_column(2, "sold", late))
 
 
+def test_numbers_with_a_decimal_comma_are_forecast_as_such() -> None:
+    plain = shops(1, 120)
+    values = np.round(plain["sold"].to_numpy(), 2)
+    comma = plain.set_column(2, "sold", pa.array([f"{value:.2f}".replace(".", ",") for value in values]))
+    settings = {"forecasting.season": 0, "forecasting.horizon": 0, "forecasting.history": 0}
+    expected, case = (prepared(table, **settings) for table in (plain.set_column(2, "sold", pa.array(values)), comma))
+    assert case.recipe.forecasting == expected.recipe.forecasting
+    assert case.recipe.forecasting.season % SEASON == 0
+    np.testing.assert_array_equal(of(case).windows.values, of(expected).windows.values)
+    assert [finding.rule for finding in case.findings] == ["number-format"]
+
+
+def test_a_target_that_is_no_number_is_refused_wherever_it_stands() -> None:
+    table = shops(1).sort_by("t")
+    words = [str(value) for value in table["sold"].to_pylist()]
+    words[-1] = "closed"
+    with pytest.raises(DataError, match='"closed" is not a number'):
+        prepared(table.set_column(2, "sold", pa.array(words)), **{"data.kinds.sold": "number"})
+
+
 def test_gaps_in_time_are_told() -> None:
     table = shops(1)
     case = prepared(table.filter(pa.compute.not_equal(table["t"], 20)))

@@ -171,8 +171,8 @@ def _even(table: Table, settings: DataRecipe, ordered: Ordered) -> tuple[Finding
             severity="warning",
             title=f"{int(gaps.sum())} steps of time are longer than the usual one, the first before row {row + 1}",
             evidence={"steps": int(gaps.sum()), "row": row, "file": file, "line": line},
-            meaning="Rows are taken to follow each other in even steps; over a gap, a forecast is said to be of a time "
-            "that comes sooner. Give rows for the lacking times.",
+            meaning="Rows are taken to follow each other in even steps: a window holds both sides of a gap, and a "
+            "forecast over it is said to be of a time that comes sooner. Give rows for the lacking times.",
         ),
     )
 

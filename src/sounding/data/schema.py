@@ -27,6 +27,7 @@ from sounding.kinds import (
     fitted_from_json,
     recognise,
 )
+from sounding.kinds.number import numbers_in
 from sounding.recipe import DataRecipe
 
 Role = Literal["input", "target", "weight", "group", "time", "ignored"]
@@ -400,7 +401,7 @@ def _target_kind(column: Column, asked: str, of_task: str) -> tuple[str, str]:
         return _AS_TARGET[kind], reason
     if kind != "number":
         return "category", f"{len(column.frequencies[0])} labels"
-    values = np.unique(column.numbers[column.present])
+    values = np.unique(numbers_in(column)[0][column.present])
     if len(values) == 2:
         return "category", f"two values, {_join(values)}"
     if len(values) <= FEW and len(values) * 3 <= len(column) and bool((values == np.round(values)).all()):

@@ -94,7 +94,7 @@ def _choose(
     """For each part its places in the pool, and how they were found."""
     by_role = {field.role: field for field in schema.fields}
     if "time" in by_role:
-        return _latest(by_role["time"].column(table).take(pool), sizes, _overlapping(settings))
+        return _latest(by_role["time"].column(table).take(pool), sizes, settings.window)
     if "group" in by_role:
         return _whole_groups(by_role["group"].column(table).take(pool), sizes, draw)
     labels = _labels(table, schema, settings, pool)
@@ -210,16 +210,16 @@ def _whole_groups(
     return chosen, f'by whole groups of "{column.name}" ({groups} groups)'
 
 
-def _overlapping(settings: DataRecipe) -> int:
-    """The windows behind one that share points with it."""
-    return (settings.window - 1) // max(settings.stride, 1) if settings.window else 0
+def _latest(column: Column, sizes: dict[str, int], window: int) -> tuple[dict[str, np.ndarray], str]:
+    """The latest rows test, the latest of the others validate, and rows of one time are in one part.
 
+    A part has its size as nearly as whole times allow.
 
-def _latest(column: Column, sizes: dict[str, int], gap: int) -> tuple[dict[str, np.ndarray], str]:
-    """The latest rows test, the latest of the others validate; so many rows between two parts are in none.
+    window: points of a row, where rows are windows and times their first points: windows of an earlier part that share
+            a point with a later one are in none.
 
     Raises:
-        DataError: where nothing would be left to train with.
+        DataError: where a row has no time, or nothing would be left to train with.
     """
     times = moments(column)
     gone = np.flatnonzero(np.isnan(times) if times.dtype.kind == "f" else np.zeros(len(times), dtype=bool))
@@ -230,26 +230,37 @@ def _latest(column: Column, sizes: dict[str, int], gap: int) -> tuple[dict[str, 
             row=int(gone[0]),
         )
     order = np.argsort(times, kind="stable")
-    chosen: dict[str, np.ndarray] = {}
-    end = len(order)
-    if gap and sum(sizes.values()) + gap * len(sizes) >= end:
-        raise DataError(
-            f"{end} windows are too few: {gap} that overlap are left out before each of {len(sizes)} parts",
-            "give more rows, or a shorter data.window",
-        )
-    between: list[np.ndarray] = []
-    for name in ("test", "validation"):
-        if name in sizes:
-            chosen[name] = order[end - sizes[name] : end]
-            end -= sizes[name]
-            between.append(order[end - gap : end])
-            end -= gap
+    values, counts = np.unique(times, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(counts)])  # rows before each of the different times
+    chosen, between, stop = dict[str, np.ndarray](), [order[:0]], len(values)
+    names = [name for name in ("test", "validation") if name in sizes]
+    for at, name in enumerate(names):
+        begins = np.arange(len(names) - at, stop)  # a time stays for each of the parts to come, training included
+        if not len(begins):
+            raise _too_few(column, len(values), len(names), window)
+        begin = int(begins[np.abs(before[stop] - before[begins] - sizes[name]).argmin()])
+        chosen[name] = order[before[begin] : before[stop]]
+        stop = int(np.searchsorted(values, values[begin] - window, side="right")) if window else begin
+        between.append(order[before[stop] : before[begin]])
+    if names and not stop:
+        raise _too_few(column, len(values), len(names), window)
     first = {name: column.words[int(rows[0])].as_py() for name, rows in chosen.items()}
     since = " and ".join(f"{name} from {moment}" for name, moment in first.items())
-    apart = f"; {gap} windows before each, which overlap it, are in no part" if gap else ""
-    if gap:
-        chosen["between"] = np.concatenate(between)
+    left_out = np.concatenate(between)
+    apart = f"; {len(left_out)} windows before them, which share points with them, are in no part" if window else ""
+    if window:
+        chosen["between"] = left_out
     return chosen, f'by time: the latest in "{column.name}" ({since} on){apart}'
+
+
+def _too_few(column: Column, times: int, parts: int, window: int) -> DataError:
+    if window:
+        what = f"{times} windows are too few: those that share points with a later part are left out, of {parts} parts"
+        return DataError(what, "give more rows, or a shorter data.window")
+    return column.error(
+        f"there {'is 1 time' if times == 1 else f'are {times} different times'} for {parts + 1} parts",
+        f"{parts + 1} times or more are needed; or leave data.time empty",
+    )
 
 
 def moments(column: Column) -> np.ndarray:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sounding.data.split import moments
+from sounding.data.ordered import Ordered, in_order
 from sounding.data.table import Origin, Table
 from sounding.errors import DataError
 from sounding.finding import Finding
-from sounding.kinds import recognise
+from sounding.kinds import Column, Number, recognise
+from sounding.kinds.number import numbers_in
 from sounding.recipe import DataRecipe
 
 FIRST_POINT = "first_point"
@@ -48,32 +50,34 @@ def cut(table: Table, settings: DataRecipe, target: Sequence[str] = ()) -> Table
     """The windows of a long table, `data.window` points each, in order of time.
 
     Columns of numbers become the channels of one column of series, which bears their names; a window has the largest
-    of its numbers in a target column, or the label that is rarest in the table. Rows are taken in the order of
-    `data.time` where that is a column, else as they come; `first_point` says with which of them each window begins.
+    of its numbers in a target column, or the label that is rarest in the table. Rows are taken series by series, where
+    `data.group` tells them apart, and in the order of `data.time` where that is a column, else as they come;
+    `first_point` says with which of them each window begins. No window holds points of two series.
 
     Raises:
-        DataError: if there are fewer points than one window takes, or no column of numbers.
+        DataError: if a series has fewer points than one window takes, or two at one time; if no column has numbers.
     """
     points, window = len(table), settings.window
-    if points < window:
-        raise DataError(
-            f"there are {points} points, fewer than data.window = {window}", "set a shorter one", file=table.name
-        )
-    if settings.time:
-        order = np.argsort(moments(table.column(settings.time, settings)), kind="stable")
-        table = replace(table, data=table.data.take(pa.array(order)), origins=_reordered(table, order))
-    first = starts(points, window, settings.stride or usual_stride(points, window))
+    ordered = in_order(table, settings) if points else None
+    _refuse_short(table, ordered, window)
+    assert ordered is not None
+    if settings.time or settings.group:
+        table = replace(table, data=table.data.take(pa.array(ordered.rows)), origins=_reordered(table, ordered.rows))
+    stride = settings.stride or usual_stride(points, window)
+    first = np.concatenate([low + starts(high - low, window, stride) for low, high in pairwise(ordered.starts)])
     rows = first[:, None] + np.arange(window)
-    channels, left = _channels(table, settings, target)
+    channels, left, findings = _channels(table, settings, target)
     values = np.stack([np.asarray(channel, dtype=np.float64)[rows] for channel in channels.values()], axis=1)
     columns: dict[str, pa.Array] = {", ".join(channels): _lists(values)}
     for name in target:
         if name in table.columns:
             columns[name] = _labels(table, settings, name, rows)
+    if settings.group:
+        columns[settings.group] = table.column(settings.group, settings).words.take(pa.array(first))
     columns[FIRST_POINT] = pa.array(first)
     places = [table.where(int(row)) for row in first]
     lines = None if places[0][1] is None else np.array([line for _, line in places])
-    findings = list(table.findings)
+    findings = [*table.findings, *ordered.findings, *findings]
     if left:
         named = ", ".join(f'"{name}"' for name in left)
         findings.append(
@@ -96,25 +100,51 @@ def cut(table: Table, settings: DataRecipe, target: Sequence[str] = ()) -> Table
 
 
 def of_windows(settings: DataRecipe) -> DataRecipe:
-    """Settings for the table of the windows, from those for the long table, whose columns are gone."""
-    return replace(settings, time=FIRST_POINT, kinds={}, ignore=[], keep=[], missing_in={}, weight="", group="")
+    """Settings for the table of the windows, from those for the long table, whose columns are gone.
+
+    The latest windows test; of several series whole ones do.
+    """
+    gone = replace(settings, kinds={}, ignore=[], keep=[], missing_in={}, weight="")
+    return replace(gone, time="", ignore=[FIRST_POINT]) if settings.group else replace(gone, time=FIRST_POINT)
 
 
-def _channels(table: Table, settings: DataRecipe, target: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The columns of numbers that are inputs, by name, and the names of the other inputs."""
+def _refuse_short(table: Table, ordered: Ordered | None, window: int) -> None:
+    """See that a window fits into every series."""
+    sizes = np.zeros(1, dtype=np.int64) if ordered is None else np.diff(ordered.starts)
+    if sizes.min() >= window:
+        return
+    short = int(sizes.argmin())
+    name = "" if ordered is None else ordered.names[short]
+    raise DataError(
+        f"there are {sizes[short]} points{f' in the series {name}' if name else ''}, fewer than data.window = {window}",
+        "set a shorter one" + (", or leave the series out" if name else ""),
+        file=table.name,
+        line=None if ordered is None or not name else table.where(int(ordered.rows[ordered.starts[short]]))[1],
+    )
+
+
+def _channels(
+    table: Table, settings: DataRecipe, target: Sequence[str]
+) -> tuple[dict[str, np.ndarray], list[str], list[Finding]]:
+    """The columns of numbers that are inputs, by name; the names of the other inputs; how numbers are read."""
     aside = {*target, *settings.ignore, settings.time, settings.weight, settings.group}
-    channels, left = {}, []
+    channels, left, findings = dict[str, np.ndarray](), list[str](), list[Finding]()
     for name in table.columns:
         if name in aside:
             continue
         column = table.column(name, settings)
-        if settings.kinds.get(name) == "number" or (name not in settings.kinds and recognise(column)[0] == "number"):
-            channels[name] = column.numbers
+        if _is_number(column, settings):
+            channels[name], told = numbers_in(column)
+            findings += told
         else:
             left.append(name)
     if not channels:
         raise DataError("no column of numbers is there to cut into windows", "leave data.window out", file=table.name)
-    return channels, left
+    return channels, left, findings
+
+
+def _is_number(column: Column, settings: DataRecipe) -> bool:
+    return (settings.kinds.get(column.name) or recognise(column)[0]) == Number.name
 
 
 def _lists(values: np.ndarray) -> pa.Array:
@@ -126,8 +156,11 @@ def _lists(values: np.ndarray) -> pa.Array:
 
 def _labels(table: Table, settings: DataRecipe, name: str, rows: np.ndarray) -> pa.Array:
     column = table.column(name, settings)
-    if not np.isnan(column.numbers).any():
-        largest = column.numbers[rows].max(1)
+    numbers = column.numbers
+    if np.isnan(numbers).any() and _is_number(column, settings):
+        numbers, _ = numbers_in(column)
+    if not np.isnan(numbers).any():
+        largest = numbers[rows].max(1)
         return pa.array(largest.astype(np.int64) if (largest == np.round(largest)).all() else largest)
     encoded = pc.dictionary_encode(column.words, null_encoding="encode")
     codes = np.asarray(encoded.indices)

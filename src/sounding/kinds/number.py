@@ -143,7 +143,7 @@ class Number(Target):
             DataError: naming the first cells that are no numbers.
         """
         decimal, findings = _decimal_of(column)
-        values = _checked(column, decimal)[rows]
+        values = checked(column, decimal)[rows]
         present = values[~np.isnan(values)]
         mean, std = _moments(_clipped(present))
         knots, scores = _normal_scores(_clipped(present))
@@ -152,7 +152,7 @@ class Number(Target):
 
     def encode(self, column: Column) -> tuple[np.ndarray, list[Finding]]:
         """(N, 1 or 2) float32: the normal score, and 1 where the value is missing."""
-        values = _checked(column, self.decimal)
+        values = checked(column, self.decimal)
         missing = np.isnan(values)
         scores = np.zeros(len(values))
         scores[~missing] = self._scores_of(values[~missing])
@@ -249,6 +249,16 @@ def parse(column: Column, decimal: str) -> np.ndarray:
     return np.asarray(cells.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
+def numbers_in(column: Column) -> tuple[np.ndarray, list[Finding]]:
+    """(N,) float64: cells as numbers with the decimal sign that most have, NaN only where there is no value; findings.
+
+    Raises:
+        DataError: naming the first cell that is no number.
+    """
+    decimal, findings = _decimal_of(column)
+    return checked(column, decimal), findings
+
+
 def target_values(column: Column, decimal: str = "") -> np.ndarray:
     """(N,) float64: finite values of a regression target.
 
@@ -256,7 +266,7 @@ def target_values(column: Column, decimal: str = "") -> np.ndarray:
         DataError: naming how many are missing or infinite, and the first.
     """
     require_targets(column)
-    values = _checked(column, decimal)
+    values = checked(column, decimal)
     infinite = np.isinf(values)
     if infinite.any():
         raise column.error(
@@ -267,8 +277,12 @@ def target_values(column: Column, decimal: str = "") -> np.ndarray:
     return values
 
 
-def _checked(column: Column, decimal: str) -> np.ndarray:
-    """Cells as numbers; NaN only where there is no value."""
+def checked(column: Column, decimal: str) -> np.ndarray:
+    """(N,) float64: cells as numbers written with this decimal sign; NaN only where there is no value.
+
+    Raises:
+        DataError: naming the first cell that is no number.
+    """
     values = parse(column, decimal)
     bad = np.isnan(values) & column.present
     if bad.any():

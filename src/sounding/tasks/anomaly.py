@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sounding.data.schema import Schema
 from sounding.data.split import Split
 from sounding.data.table import Table
-from sounding.data.windows import point_means
+from sounding.data.windows import FIRST_POINT, point_means
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.kinds import Block, Encoded
 from sounding.networks import NETWORKS, reconstruction_errors
@@ -131,6 +131,8 @@ class Anomaly(Task):
         self.labelled = bool(schema.targets)
         self.headline = "roc_auc" if self.labelled else "alarm_rate"
         self.higher_is_better = self.labelled
+        self.first = np.empty(0, dtype=np.int64)
+        """(N,) where rows are windows: with which point each row of the table begins."""
         self.calibration = np.empty(0)
         """(n,) scores of the validation rows, rising."""
         self.points = np.empty(0)
@@ -152,6 +154,14 @@ class Anomaly(Task):
             if not lowest < (share := getattr(recipe.anomaly, name)) < 1:
                 raise RecipeError(f"anomaly.{name} is {share}", "give a share between 0 and 1, such as 0.05")
         return cls(schema, recipe)
+
+    def reading(self, table: Table, encoded: Encoded) -> Self:
+        """With the first point of every row, where rows are windows."""
+        if not self.data.window:
+            return self
+        task = copy(self)
+        task.first = np.asarray(table.data[FIRST_POINT], dtype=np.int64)
+        return task
 
     def learns_from(self, truth: np.ndarray) -> np.ndarray:
         """All rows but known anomalies, where these are left out."""
@@ -217,7 +227,7 @@ class Anomaly(Task):
                 parts.append(occlusion.by_column(network, numbers, categories, widths).float().cpu())
         return replace(found, parts=torch.cat(parts).numpy())
 
-    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
+    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray, rows: np.ndarray) -> Self:
         """With the scores of the validation rows."""
         task = copy(self)
         task.calibration = np.empty(0)
@@ -226,8 +236,8 @@ class Anomaly(Task):
         if self.columns:
             task.usual = found.parts.mean(0)
         if self.data.window and found.parts.shape[1]:
-            first = np.arange(len(found)) * self.data.stride
-            task.points = np.sort(self._of_points(found, first)[0])
+            scores = self._of_points(found, self.first[rows])[0]
+            task.points = np.sort(scores[~np.isnan(scores)])
         return task
 
     def learned(self) -> dict[str, Any]:

@@ -203,7 +203,7 @@ class Detection(Task):
         """In small batches: pictures are large."""
         return super().predict(network, inputs, batch_size)
 
-    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
+    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray, rows: np.ndarray) -> Self:
         """With the score from which on a box of each class counts, and how far counts may be off."""
         task = copy(self)
         if len(truth):

@@ -13,7 +13,8 @@ from sounding.data.split import PARTS, Split
 from sounding.data.table import Table
 from sounding.errors import DataError, RecipeError, nearest
 from sounding.finding import Finding
-from sounding.kinds import Kind, Number, recognise
+from sounding.kinds import Column, Kind, Number, recognise
+from sounding.kinds.number import numbers_in
 from sounding.recipe import ForecastingRecipe, Recipe
 from sounding.tasks.examples import Examples
 
@@ -64,7 +65,7 @@ class RowsInTime(Examples):
         rules, data = recipe.forecasting, recipe.data
         refuse(rules, [field.name for field in schema.inputs])
         ordered = in_order(table, data)
-        values = np.stack([field.column(table).numbers for field in schema.targets], 1)[ordered.rows]
+        values = np.stack([_values(field.column(table), field.kind) for field in schema.targets], 1)[ordered.rows]
         fractions = {"validation": data.validation, "test": data.test}
         part, notes = parts_in_time(table, ordered, fractions, max(rules.horizon, 1))
         trained = np.where((part == 0)[:, None], values, np.nan)
@@ -101,15 +102,23 @@ class RowsInTime(Examples):
         Raises:
             DataError: for a target without a value in the training rows, or that is the same in all.
         """
-        known: dict[str, Kind] = {}
+        known, findings = dict[str, Kind](), list[Finding]()
         for field in schema.targets:
             column = field.column(table)
             there = rows[column.present[rows]]
             if not len(there):
                 raise column.error("there is no value in the training rows", "leave this column out")
             if field.kind == Number.name:
-                known[field.name], _ = Number.fit_target(column.take(there), np.arange(len(there)), asked.data)
-        return schema, known, []
+                present = np.flatnonzero(column.present)
+                places = np.searchsorted(present, there)
+                known[field.name], told = Number.fit_target(column.take(present), places, asked.data)
+                findings += told
+        return schema, known, findings
+
+
+def _values(column: Column, kind: str) -> np.ndarray:
+    """(N,) float64: numbers as they are written; NaN where words are the target, which is refused later."""
+    return numbers_in(column)[0] if kind == Number.name else column.numbers
 
 
 def refuse(rules: ForecastingRecipe, inputs: Sequence[str]) -> None:

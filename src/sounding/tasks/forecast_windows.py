@@ -16,7 +16,7 @@ from sounding.data.table import Table
 from sounding.errors import DataError
 from sounding.finding import Finding
 from sounding.kinds import Encoded, Number
-from sounding.kinds.number import parse
+from sounding.kinds.number import checked
 from sounding.recipe import Recipe
 
 MOST_CODES = 64
@@ -129,7 +129,7 @@ def read_windows(table: Table, schema: Schema, encoded: Encoded, recipe: Recipe)
     rules, ordered = recipe.forecasting, in_order(table, recipe.data)
     columns = [field.column(table) for field in schema.targets]
     numbers = [field.fitted for field in schema.targets if isinstance(field.fitted, Number)]
-    values = [parse(column, number.decimal) for column, number in zip(columns, numbers, strict=True)]
+    values = [checked(column, number.decimal) for column, number in zip(columns, numbers, strict=True)]
     stacked = np.stack(values, 1)[ordered.rows]
     there = np.isfinite(stacked)
     place = np.arange(len(stacked))

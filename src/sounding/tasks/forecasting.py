@@ -155,7 +155,7 @@ class Forecasting(Task):
         }
         return task
 
-    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
+    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray, rows: np.ndarray) -> Self:
         """By how much intervals are to be wider or narrower, so that they hold their share of the validation rows.
 
         Source: Romano et al. 2019, arXiv:1905.03222, with one factor for all steps, as windows are few and overlap.

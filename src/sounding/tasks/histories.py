@@ -102,10 +102,10 @@ class Histories(Choices):
             recommender.tell(self.dated)
         return recommender
 
-    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
+    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray, rows: np.ndarray) -> Self:
         """With what users met in the validation rows, too."""
         truth = truth[np.argsort(truth[:, TIME], kind="stable")]
-        task = super().calibrated(network, inputs, truth)
+        task = super().calibrated(network, inputs, truth, rows)
         task.dated = np.concatenate([self.dated, self._known(truth)])
         cast("HistoryRecommender", network).tell(task.dated)
         return task

@@ -155,7 +155,7 @@ class Recommendation(Task):
             getattr(recommender, name).set(*pairs.T)
         return recommender
 
-    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
+    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray, rows: np.ndarray) -> Self:
         """With what users met in the validation rows, which is not recommended to them again either."""
         pairs = self._known(truth)[:, :RATING].astype(np.int64)
         cast("Recommender", network).held.set(*pairs.T)

@@ -137,8 +137,11 @@ class Task(ABC):
         """(N,) bool: the rows to train on, of those that a table larger than memory would give."""
         return np.ones(len(truth), dtype=bool)
 
-    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray) -> Self:
-        """This task, ready to predict with a trained network: what the validation rows teach about its answers."""
+    def calibrated(self, network: nn.Module, inputs: tuple[Tensor, ...], truth: np.ndarray, rows: np.ndarray) -> Self:
+        """This task, ready to predict with a trained network: what the validation rows teach about its answers.
+
+        rows: (N,) where they are in the table.
+        """
         return self
 
     def learned(self) -> dict[str, Any]:
