@@ -15,7 +15,7 @@ import torch
 from sounding import fit, load, resume
 from sounding.errors import DataError, RecipeError
 from sounding.tasks.forecast_metrics import by_cell, measured, resampled, seasonal_scale
-from sounding.tasks.forecasting import Forecasting
+from sounding.tasks.forecasting import Forecasting, Forecasts
 from sounding.tasks.prepare import Prepared, prepare
 
 SEASON = 6
@@ -174,6 +174,19 @@ def test_intervals_cover_the_error_of_a_correlated_series() -> None:
         found = resampled({"mae": errors[places]}, places, horizon, 300, draw)["mae"]
         held += np.quantile(found, 0.025) <= 0 <= np.quantile(found, 0.975)
     assert held / 60 > 0.8  # single windows as the unit hold it about half as often
+
+
+def test_series_that_are_copies_tell_no_more_than_one() -> None:
+    one = shops(1)
+    copies = [one.set_column(1, "shop", pa.array([f"s{at}"] * len(one))) for at in range(50)]
+    widths = []
+    for table in (one, pa.concat_tables(copies)):
+        case = prepared(table, **{"data.test": 0.4})
+        rows = case.split.test
+        values = np.full((len(rows), 1, 4, 1 + 3), of(case).mean[0])
+        found = of(case).resampled(Forecasts(values, rows), rows, samples=400, seed=0, names=["mae"])["mae"]
+        widths.append(np.quantile(found, 0.975) - np.quantile(found, 0.025))
+    assert 0.7 < widths[1] / widths[0] < 1.4
 
 
 def test_quantiles_are_learnt_by_their_loss() -> None:

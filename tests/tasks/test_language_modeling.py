@@ -90,6 +90,12 @@ def test_a_pass_may_take_several_epochs() -> None:
     assert set(joined) <= set(begins(whole, 0))
 
 
+def test_a_pass_has_a_window_however_few_tokens_are_asked_for() -> None:
+    parts = windows(pass_tokens=1)
+    assert parts.rows == 1
+    assert len(begins(parts, 0)) == 1
+
+
 def test_unshuffled_windows_begin_with_the_stream() -> None:
     assert begins(windows(100, shuffle=False), 0).tolist() == [0, 16, 32, 48, 64, 80]
 

@@ -225,6 +225,17 @@ def test_the_last_of_each_user_tests(files: Path) -> None:
     assert set(times[prepared.split.validation].astype(int)) == {EACH - 2}
 
 
+def test_an_interaction_without_a_time_is_not_the_last(files: Path) -> None:
+    header, first, *others = (files / "ratings.csv").read_text().splitlines()
+    at = header.split(",").index("time")
+    cells = first.split(",")
+    cells[at] = ""
+    (files / "ratings.csv").write_text("\n".join([header, ",".join(cells), *others]) + "\n")
+    asked = {"recommendation.split": "last", "data.time": "time", "data.ignore": []}
+    with pytest.raises(DataError, match=r"ratings\.csv:2 .*1 rows have no time"):
+        prepare(files / "ratings.csv", settings(files, **asked))
+
+
 def test_columns_find_their_side(files: Path) -> None:
     prepared = prepare(files / "ratings.csv", {**settings(files, **{"data.ignore": []}), "target": "rating"})
     sides = {field.name: (field.role, field.side) for field in prepared.schema.fields}

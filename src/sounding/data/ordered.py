@@ -96,8 +96,8 @@ def in_order(table: Table, settings: DataRecipe) -> Ordered:
 def times_after(ordered: Ordered, rows: np.ndarray, steps: int) -> np.ndarray:
     """(n, steps) the times of the steps after some rows: dates, or numbers.
 
-    Steps go on as they do in the series: by whole months where these are all of one day of the month, else by the usual
-    difference.
+    Steps go on as they do in the series: by whole months where these are all of one day of the month, or of its last
+    one, else by the usual difference. A day that a month lacks is its last one.
     """
     found = []
     for place in ordered.places[rows]:
@@ -110,15 +110,31 @@ def times_after(ordered: Ordered, rows: np.ndarray, steps: int) -> np.ndarray:
         dates = times.astype(np.int64).astype(f"datetime64[{ordered.unit}]")
         here = ordered.times[place].astype(np.int64).astype(f"datetime64[{ordered.unit}]")
         months = dates.astype("datetime64[M]")
-        if len(times) > 1 and len(np.unique(dates - months.astype(dates.dtype))) == 1:
+        if day := _day_of_month(dates):
             step = int(np.median(np.diff(months).astype(np.int64)))
-            after = (here.astype("datetime64[M]") + step * ahead).astype(dates.dtype)
-            found.append(after + (here - here.astype("datetime64[M]").astype(dates.dtype)))
+            after = here.astype("datetime64[M]") + step * ahead
+            days = after.astype("datetime64[D]") + np.minimum(day, _lengths(after)) - 1
+            found.append(days.astype(dates.dtype) + (here - here.astype("datetime64[D]").astype(dates.dtype)))
         else:
             found.append(
                 here + ahead * (np.median(np.diff(dates).astype(np.int64)).astype(np.int64) if len(times) > 1 else 1)
             )
     return _plain(np.array(found))
+
+
+def _day_of_month(dates: np.ndarray) -> int:
+    """The day on which all dates of a monthly series are, 31 for the last one; 0 where it is no such series."""
+    days, months = dates.astype("datetime64[D]"), dates.astype("datetime64[M]")
+    of_month = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
+    lengths = _lengths(months)
+    day = 31 if (of_month == lengths).all() else int(of_month.max())
+    clock = np.unique(dates - days.astype(dates.dtype))
+    return day if len(dates) > 1 and len(clock) == 1 and (of_month == np.minimum(day, lengths)).all() else 0
+
+
+def _lengths(months: np.ndarray) -> np.ndarray:
+    """Days of months."""
+    return np.asarray((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
 
 
 def _plain(times: np.ndarray) -> np.ndarray:

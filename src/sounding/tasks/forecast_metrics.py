@@ -80,17 +80,17 @@ def measured(cells: Cells, weight: np.ndarray | None = None, names: Collection[s
 
 
 def resampled(
-    cells: Cells, places: np.ndarray, horizon: int, samples: int, draw: np.random.Generator, names: Collection[str] = ()
+    cells: Cells, when: np.ndarray, horizon: int, samples: int, draw: np.random.Generator, names: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     """The metrics (samples,) on resamples of the times that were forecast, in blocks that follow each other.
 
-    What several windows say of one time errs alike, and so do times that follow each other: single windows would make
-    intervals too narrow.
+    What several windows or series say of one time errs alike, and so do times that follow each other: single windows
+    would make intervals too narrow.
 
-    places: (N, horizon) which time each cell is about.
+    when:   (N, horizon) which time each cell is about; equal times of several series are drawn together.
     Source: the moving block bootstrap, Künsch 1989.
     """
-    times, at = np.unique(places, return_inverse=True)
+    times, at = np.unique(when, return_inverse=True)
     at, count = at.reshape(-1), len(times)
     sums = {name: np.bincount(at, np.nan_to_num(of).reshape(-1), count) for name, of in cells.items()}
     counts = {name: np.bincount(at, np.isfinite(of).reshape(-1), count) for name, of in cells.items()}

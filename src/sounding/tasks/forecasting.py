@@ -318,7 +318,8 @@ class Forecasting(Task):
         if not len(truth):
             return {}
         cells, places = self.cells(predictions.values, truth), self.windows.future_places(truth)
-        return resampled(cells, places, self.windows.horizon, samples, generator(seed, "bootstrap", len(truth)), names)
+        times = self.windows.ordered.times[places]  # of all series at once: they may share what moves them
+        return resampled(cells, times, self.windows.horizon, samples, generator(seed, "bootstrap", len(truth)), names)
 
     def row_losses(self, predictions: Predictions, truth: np.ndarray) -> np.ndarray:
         """(N,) the scaled error of each row."""

@@ -32,7 +32,7 @@ class TokenWindows(Batches):
 
     stream:       (tokens,) int32.
     context:      tokens of a window; fewer where the stream is shorter.
-    pass_tokens:  the most tokens of an epoch; a pass over a longer stream takes several.
+    pass_tokens:  the most tokens of an epoch, which has a window at least; a pass over a longer stream takes several.
 
     While shuffling the windows of a pass follow each other without overlap, but from a place below `context` on that
     differs from pass to pass, and in a new order: both are functions of (seed, pass). Else they begin with the stream.
@@ -48,7 +48,8 @@ class TokenWindows(Batches):
         self.context = max(min(context, len(stream) - 1), 1)
         spare = self.context - 1 if options.get("shuffle") else 0  # for any place to begin
         self.windows = max((len(stream) - 1 - spare) // self.context, min(len(stream) - 1, 1))
-        self.parts = -(-self.windows * self.context // pass_tokens) if pass_tokens and options.get("shuffle") else 1
+        parts = -(-self.windows * self.context // pass_tokens) if pass_tokens and options.get("shuffle") else 1
+        self.parts = max(min(parts, self.windows), 1)
         super().__init__((), rows=self.windows // self.parts, **options)
         self.inputs = (stream,)
 

@@ -10,6 +10,7 @@ import pytest
 from drawn import png, shapes
 
 from sounding.data.sources import read_source
+from sounding.data.sources import voc as voc_source
 from sounding.data.sources import yolo as yolo_source
 from sounding.data.table import Table
 from sounding.errors import DataError
@@ -323,3 +324,39 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as error:
         read(folder)
     assert "p1.txt:3" in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_entities_are_refused_in_any_encoding(encoding: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE a [<!ENTITY x "y">]><annotation/>'
+    with pytest.raises(DataError, match="declares entities"):
+        voc_source.parsed(text.encode(encoding), "a.xml")
+
+
+def test_pictures_without_xml_are_told(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "voc")
+    (folder / "JPEGImages" / "alone.png").write_bytes(png(PICTURES[0]))
+    (told,) = (one for one in read(folder).findings if one.rule == "pictures-without-boxes")
+    assert told.evidence == {"files": ["JPEGImages/alone.png"], "count": 1}
+
+
+def test_keypoints_of_the_same_pictures_are_not_read_again(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["p0", "p1"])
+    for name in ("instances_train.json", "person_keypoints_train.json"):
+        (tmp_path / name).write_text(json.dumps(coco([0, 1])))
+    table = read(tmp_path)
+    assert len(table) == 2
+    assert "person_keypoints_train.json left out" in table.notes[0]
+    (tmp_path / "person_keypoints_train.json").rename(tmp_path / "other_train.json")
+    with pytest.raises(DataError, match=r"p0\.png is listed in .*instances_train\.json, too"):
+        read(tmp_path)
+
+
+def test_quoted_names_may_hold_commas_and_blank_lines_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "classes.txt"
+    assert yolo_source._from_yaml("names: ['car, red', 'bus', \"a, b\", it's]\n", file) == [
+        *("car, red", "bus", "a, b", "it's"),
+    ]
+    file.write_text("car\n\nbus\n\n")
+    with pytest.raises(DataError, match=r"classes\.txt.*2.*this line is blank"):
+        yolo_source._names(tmp_path)

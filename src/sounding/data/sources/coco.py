@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ TASK = "detection"
 
 KEYS = ("images", "annotations", "categories")
 WORD = re.compile(r"[^a-zA-Z]+")
+INSTANCES, KEYPOINTS = "instances_", "person_keypoints_"
+"""How the names of files begin that tell of the same pictures; the second has boxes of persons alone."""
 DEEPEST = 2
 """Folders below which JSON files are looked for."""
 
@@ -38,16 +40,37 @@ def read(source: object, settings: DataRecipe) -> Table:
     """
     assert isinstance(source, Path)
     files, root = ([source], source.parent) if source.is_file() else (_files(source), source)
+    aside = [file for file in files if _repeats(file, files)]
+    files = [file for file in files if file not in aside]
     marked, crowds = list[Marked](), 0
     for file in files:
-        some, aside = _of_file(file, root, _part_of(file, root) if len(files) > 1 else None)
+        some, others = _of_file(file, root, _part_of(file, root) if len(files) > 1 else None)
         marked += some
-        crowds += aside
+        crowds += others
+    _refuse_twice(marked)
     findings = []
     if crowds:
         title = f"{crowds} boxes are around crowds, not around one thing: left out"
         findings.append(Finding(rule="boxes-crowds", severity="warning", title=title, evidence={"boxes": crowds}))
-    return table_of(marked, name=source.name, root=root, note="boxes in JSON, as of COCO", findings=findings)
+    note = "boxes in JSON, as of COCO"
+    if aside:
+        note += f"; {', '.join(file.name for file in aside)} left out, of the same pictures as {INSTANCES}..."
+    return table_of(marked, name=source.name, root=root, note=note, findings=findings)
+
+
+def _repeats(file: Path, files: Sequence[Path]) -> bool:
+    """Whether the same pictures are told of by a file of instances beside it."""
+    return file.name.startswith(KEYPOINTS) and file.with_name(INSTANCES + file.name.removeprefix(KEYPOINTS)) in files
+
+
+def _refuse_twice(marked: Sequence[Marked]) -> None:
+    """See that no picture is listed twice in a part."""
+    first = dict[tuple[str | None, str], str]()
+    for one in marked:
+        key = one.part, one.picture
+        if key in first:
+            raise DataError(f"{one.picture} is listed in {first[key]}, too", "leave it in one place", file=one.file)
+        first[key] = one.file
 
 
 def _of_file(file: Path, root: Path, part: str | None) -> tuple[list[Marked], int]:
@@ -92,7 +115,7 @@ def _parsed(file: Path) -> Mapping[str, list[Any]]:
 
 def _folder_of(file: Path, root: Path, pictures: list[str]) -> str:
     """Where below the root the pictures are, with a slash behind it: beside the file, in a folder of its name, ..."""
-    stem = file.stem.removeprefix("instances_").removeprefix("_annotations")
+    stem = file.stem.removeprefix(INSTANCES).removeprefix("_annotations")
     places = [file.parent, root, root / stem, root / "images", root / "images" / stem, file.parent / "images"]
     places += [folder for folder in (file.parent, root) for folder in sorted(folder.iterdir()) if folder.is_dir()]
     for place in places:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sounding.data.sources._parts import PARTS, part_named
 from sounding.data.table import Table
+from sounding.errors import DataError
 from sounding.finding import Finding
 from sounding.recipe import DataRecipe
 
@@ -25,7 +26,14 @@ def read(source: object, settings: DataRecipe) -> Table:
     from sounding.data.sources import read_source
 
     assert isinstance(source, Mapping)
-    values = {part_named(str(key)): value for key, value in source.items()}
+    values, keys = dict[str | None, object](), dict[str, str]()
+    for key, value in source.items():
+        part = part_named(str(key))
+        if part in keys:
+            raise DataError(f'"{keys[part]}" and "{key}" are both the {part} part', "leave one out, or join them")
+        if part:
+            keys[part] = str(key)
+        values[part] = value
     table = read_source(values["train"], settings)
     for part in PARTS:
         if part != "train" and part in values:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from sounding.data.sources._boxes import PICTURES, Marked, table_of
 from sounding.data.sources._files import read_bytes
@@ -77,6 +79,11 @@ def marked_in(
         found[stem if lists else path] = Marked(picture, objects, file, part)
     marked, findings = _listed(found, lists, place, problems) if lists else (list(found.values()), list[Finding]())
     problems.raise_if_any()
+    told = {one.picture for one in found.values()}
+    if bare := [picture for picture in pictures if picture not in told]:
+        title = f'{len(bare):,} picture{"s" * (len(bare) > 1)} without an XML file: left out, such as "{bare[0]}"'
+        evidence = {"files": bare[:20], "count": len(bare)}
+        findings.append(Finding(rule="pictures-without-boxes", severity="warning", title=title, evidence=evidence))
     return marked, findings
 
 
@@ -86,8 +93,7 @@ def parsed(content: bytes, file: str) -> tuple[str, list[tuple[str, float, float
     Raises:
         DataError: for anything but a plain annotation.
     """
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise DataError("the XML declares entities, and these are not read", "remove its DOCTYPE", file=file)
+    _refuse_doctype(content, file)
     try:
         tree = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
@@ -109,6 +115,18 @@ def parsed(content: bytes, file: str) -> tuple[str, list[tuple[str, float, float
             raise DataError(f"object {at} has no name", "give it one, or remove it", file=file)
         objects.append((label, left, top, right, bottom))
     return (tree.findtext("filename") or "").strip(), objects
+
+
+def _refuse_doctype(content: bytes, file: str) -> None:
+    """See that the XML declares no entities, in whatever encoding it is written."""
+
+    def refuse(*_: object) -> None:
+        raise DataError("the XML declares entities, and these are not read", "remove its DOCTYPE", file=file)
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    with suppress(expat.ExpatError):  # which is told where the tree is read
+        parser.Parse(content, True)
 
 
 def _listed(

@@ -27,6 +27,8 @@ TASK = "detection"
 NAMED = ("classes.txt", "obj.names", "labels.txt")
 """Files with a name of a class in each line."""
 BOX = re.compile(rb"\s*\d+(?:[ \t]+[-+.\deE]+){4}[ \t]*(?:\r?\n|$)")
+LISTED = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]+)""")
+"""A name in a list of a YAML file; in quotes it may hold commas."""
 LOOKED_AT = 1000
 """Bytes of a text file, to see whether it holds boxes."""
 ITEM = re.compile(r"^\s*(?:-|(?P<number>\d+)\s*:)\s*(?P<name>.*?)\s*$")
@@ -162,7 +164,11 @@ def _names(folder: Path) -> list[str]:
     for name in NAMED:
         if (folder / name).is_file():
             data, _ = utf8(read_bytes(folder / name), "", folder / name)
-            return [line.strip() for line in data.decode().splitlines() if line.strip()]
+            listed = [line.strip() for line in data.decode().rstrip().splitlines()]
+            if "" in listed:
+                what = "this line is blank, and classes are numbered by their lines"
+                raise DataError(what, "remove it, or name the class", file=folder / name, line=listed.index("") + 1)
+            return listed
     for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         data, _ = utf8(read_bytes(file), "", file)
         if (names := _from_yaml(data.decode(), file)) is not None:
@@ -182,7 +188,7 @@ def _from_yaml(text: str, file: Path) -> list[str] | None:
             if "]" in written:
                 break
             written += line
-        return [_unquoted(name) for name in written.strip("[] ").split(",") if name.strip()]
+        return [_unquoted(name) for name in LISTED.findall(written[1:].rpartition("]")[0]) if name.strip()]
     names = list[str]()
     for line in lines[start + 1 :]:
         if not line.strip():
