@@ -18,7 +18,8 @@ PRETRAINED_RATES: dict[str, Any] = {
 def complete(settings: Settings, *, forms: set[str], rows: int, task: str = "auto") -> Recipe:
     """The recipe with all that the user did not set chosen for the data; each choice is a measured one.
 
-    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`, `series`, `sound`.
+    forms: what the inputs are: `numbers`, `categories`, `tokens`, `pictures`, `series`, `sound`; and `colours` besides
+           `pictures` that are more than grey.
     rows:  training rows.
     task:  its name, which may have settings of its own: see `FOR_TASK`.
     """
@@ -54,7 +55,7 @@ def before_reading(task: str) -> dict[str, Any]:
 def for_inputs(forms: set[str], rows: int) -> dict[str, Any]:
     """Settings by what the inputs are."""
     if "pictures" in forms:
-        return for_pictures(rows)
+        return for_pictures(forms, rows)
     if "sound" in forms:
         return for_sound(rows)
     if "tokens" in forms:
@@ -77,12 +78,12 @@ def for_table(rows: int) -> dict[str, Any]:
     }
 
 
-def for_pictures(rows: int) -> dict[str, Any]:
-    """Settings for pictures: fewer of them ask for a smaller network and more passes."""
-    few = rows < 5000
+def for_pictures(forms: set[str], rows: int) -> dict[str, Any]:
+    """Settings for pictures: fewer of them ask for a smaller network and more passes, and so do photographs."""
+    few, (shown, most) = rows < 5000, (2_250_000, 50) if "colours" in forms else (600_000, 30)
     return {
         "network.options": {"stem_size": 16, "hidden_sizes": [32, 64, 128]} if few else {},
-        "training.epochs": min(max(round(600_000 / rows), 10), max(min(round(12_800 / rows), 100), 30)),
+        "training.epochs": min(max(round(shown / rows), 10), max(min(round(12_800 / rows), 100), most)),
         "training.batch_size": 64 if few else 128,
         "training.patience": 0,
         "training.optimizer.name": "nesterov",
@@ -169,7 +170,7 @@ def for_pretraining(forms: set[str], rows: int) -> dict[str, Any]:
     if "pictures" not in forms:
         return {**for_table(rows), "training.patience": 0}
     return {
-        **for_pictures(rows),
+        **for_pictures(forms, rows),
         "training.batch_size": 256,
         "training.optimizer.name": "adamw",
         "training.optimizer.lr": 2e-3,

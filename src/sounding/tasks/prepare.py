@@ -159,6 +159,7 @@ def _chosen(
         rows += drawn.rows - len(drawn.places)
         chosen["data.rows_in_memory"] = drawn.limit  # so that a repeat draws the same rows, whatever its memory
     forms: set[str] = {block.form for block in blocks}
+    forms |= {"colours" for block in blocks if block.form == "pictures" and block.channels > 1}
     recipe = complete({**settings, **chosen}, forms=forms, rows=rows, task=name)
     return recipe, {"task": why_task, "network": why_network if beginning is None else beginning.told()}
 
