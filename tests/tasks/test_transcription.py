@@ -108,7 +108,7 @@ def case(texts: list[str], seconds: float = 1.0, settings: dict | None = None) -
     cells = [{"array": np.zeros(round(seconds * RATE)).tolist(), "sampling_rate": RATE} for _ in texts]
     table = Table(pa.table({"sound": cells, "words": texts}), "t.csv")
     recipe = Recipe().with_settings({"task": "transcription", **(settings or {})})
-    schema, _ = Schema.infer(table, recipe.data, ["words"], "transcription").fit(
+    schema, _ = Schema.infer(table, recipe.data, ["words"], Transcription.target_kind).fit(
         table, np.arange(len(texts)), recipe.data
     )
     task = Transcription.for_schema(schema, recipe)
