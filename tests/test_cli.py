@@ -475,3 +475,10 @@ def test_heal_builds_another_network_where_that_is_the_remedy(products: Path, tm
     recipe = Recipe.from_toml((out / "recipe.toml").read_text())
     assert recipe.network.options["dropout"] == 0.2
     assert main(["evaluate", str(out), str(products)]) == 0
+
+
+@pytest.mark.parametrize("more", [["--out", "x.json"], ["--counts", "--out", "counts"]])
+def test_a_table_that_could_not_be_written_is_refused_before_the_work(more, capsys):
+    """Before the run is even opened: there is none."""
+    assert main(["predict", "nowhere", "new.csv", *more]) == 2
+    assert f'the ending of "{more[-1]}" is not known' in capsys.readouterr().err

@@ -108,7 +108,7 @@ def _predict(options: argparse.Namespace) -> None:
             "predict takes rows, makes some up, or writes a text on",
             "give a SOURCE, --count N for so many samples, or --prompt TEXT",
         )
-    if options.out and Path(options.out).suffix:
+    if options.out and (options.counts or Path(options.out).suffix):
         refuse_no_table(options.out)
     if options.prompt is not None:
         how = {name: getattr(options, name) for name in ("length", "temperature", "top_k", "top_p")}

@@ -16,13 +16,16 @@ MASKS = np.kron(np.random.default_rng(0).integers(0, 2, (12, 4, 4), dtype=np.uin
 CELLS = {"image": MASKS * 100, "mask": MASKS}
 
 
-def labelled(source: Any, target: str, labels: dict[str, str]) -> None:
-    check(source, target, settings={"data.labels": labels})
+def labelled(source: Any, target: str, labels: dict[str, str]) -> tuple[str, ...]:
+    """The classes that there are then."""
+    prepared = check(source, target, settings={"data.labels": labels})
+    return tuple(prepared.schema[target].fitted.classes)  # type: ignore[union-attr]
 
 
 def test_values_that_the_target_holds_are_read_as_others() -> None:
-    labelled(ROWS, "y", {"Yes": "yes"})
-    labelled(CELLS, "mask", {"0": "dark", "1": "light", "7": ""})  # 7 may come in pictures of later
+    assert labelled(ROWS, "y", {"Yes": "yes"}) == ("no", "yes")
+    later = {"0": "dark", "1": "light", "7": ""}  # 7 may come in pictures of later
+    assert set(labelled(CELLS, "mask", later)) == {"dark", "light"}
 
 
 @pytest.mark.parametrize(

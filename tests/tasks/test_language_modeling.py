@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from interrupting import terminated_after
 from torch import Tensor, nn
 
 from sounding import fit, load, resume
@@ -22,7 +21,6 @@ from sounding.run import Run
 from sounding.tasks.continuation import continued, drawn
 from sounding.tasks.language_modeling import LanguageModeling
 from sounding.tasks.token_windows import TokenWindows, stream_of
-from sounding.training import Trainer
 
 TEXT = "".join(f"The {n}. cat sat on the mat, and the {n + 1}. dog sat by the log.\n" for n in range(300))
 SETTINGS: dict[str, Any] = {
@@ -240,22 +238,9 @@ def test_what_writes_no_text_says_so(tmp_path: Path) -> None:
         other.generate("x")
 
 
-def test_an_interrupted_run_ends_in_the_same_bits(
-    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[object] = []
-    original = Trainer._tell
-
-    def tell(self: Trainer, watch: Any, record: Any, progress: Any) -> None:
-        original(self, watch, record, progress)
-        told.append(record)
-        if len(told) == 40:  # in the second epoch
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "_tell", tell)
-    with pytest.raises(InterruptedRunError):
+def test_an_interrupted_run_ends_in_the_same_bits(run: Run, file: Path, tmp_path: Path) -> None:
+    with terminated_after(40), pytest.raises(InterruptedRunError):  # in the second epoch
         fit(file, settings=SETTINGS, out=tmp_path / "run", say=None, progress=False)
-    monkeypatch.undo()
     again = resume(tmp_path / "run", say=None, progress=False)
     state, expected = again.network.state_dict(), run.network.state_dict()
     assert all(torch.equal(state[key], expected[key]) for key in expected)

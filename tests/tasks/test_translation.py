@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 import pyarrow.csv
 import pytest
 import torch
+from interrupting import terminated_after
 from torch.nn import functional as F
 
 from sounding.batches import Batch
@@ -19,7 +18,6 @@ from sounding.kinds.byte_pairs import BEGIN, END, PADDING
 from sounding.run import Run, load
 from sounding.tasks import TASKS, Predictions, Translation
 from sounding.tasks.prepare import Prepared, prepare
-from sounding.training import Trainer
 
 LETTERS = {"a": "P", "b": "O", "d": "W", "e": "Y", "k": "X", "l": "Q"}
 SETTINGS: dict[str, Any] = {
@@ -178,24 +176,13 @@ def test_validation_rows_are_written_on_the_way(run: Run) -> None:
     assert len(snapshots[-1]["texts"]) == len(snapshots[-1]["true"]) == 3
 
 
-def test_an_interrupted_run_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_ends_in_the_same_bits(tmp_path: Path) -> None:
     options = {**SETTINGS["network.options"], "dropout": 0.1}
     quick = {**SETTINGS, "training.epochs": 3, "training.watch": True, "network.options": options}
     table = words(120)
     whole = fit(table, settings=quick, out=tmp_path / "whole", say=None, progress=False)
-    told: list[object] = []
-    original = Trainer._tell
-
-    def tell(self: Trainer, watch: Any, record: Any, progress: Any) -> None:
-        original(self, watch, record, progress)
-        told.append(record)
-        if len(told) == 9:  # in the second epoch
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "_tell", tell)
-    with pytest.raises(InterruptedRunError):
+    with terminated_after(9), pytest.raises(InterruptedRunError):  # in the second epoch
         fit(table, settings=quick, out=tmp_path / "run", say=None, progress=False)
-    monkeypatch.undo()
     again = resume(tmp_path / "run", table, say=None, progress=False)
     state, expected = again.network.state_dict(), whole.network.state_dict()
     assert all(torch.equal(state[key], expected[key]) for key in expected)

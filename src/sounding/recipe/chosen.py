@@ -80,7 +80,7 @@ def for_table(rows: int) -> dict[str, Any]:
 
 def for_pictures(forms: set[str], rows: int) -> dict[str, Any]:
     """Settings for pictures: fewer of them ask for a smaller network and more passes, and so do photographs."""
-    few, (shown, most) = rows < 5000, (2_475_000, 55) if "colours" in forms else (600_000, 30)
+    few, (shown, most) = rows < 5000, (2_250_000, 50) if "colours" in forms else (600_000, 30)
     return {
         "network.options": {"stem_size": 16, "hidden_sizes": [32, 64, 128]} if few else {},
         "training.epochs": min(max(round(shown / rows), 10), max(min(round(12_800 / rows), 100), most)),
@@ -170,7 +170,7 @@ def for_pretraining(forms: set[str], rows: int) -> dict[str, Any]:
     if "pictures" not in forms:
         return {**for_table(rows), "training.patience": 0}
     return {
-        **for_pictures(forms, rows),
+        **for_pictures(forms - {"colours"}, rows),  # how many passes photographs need was measured with labels
         "training.batch_size": 256,
         "training.optimizer.name": "adamw",
         "training.optimizer.lr": 2e-3,
